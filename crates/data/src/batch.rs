@@ -1,0 +1,125 @@
+//! Batches as host buffers: images, token ids, labels.
+//!
+//! Shape letters: `B` studies, `S` sentences per study, `T` tokens of the longest text, `K` classes.
+
+use crate::error::Result;
+use crate::text::Tokenizer;
+
+/// Texts as token ids, padded to the longest of the batch: no work is done for padding beyond it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TextBatch {
+    /// Number of texts.
+    pub len: usize,
+    /// Tokens per text (`T`).
+    pub tokens: usize,
+    /// `[len, T]`, row-major.
+    pub input_ids: Vec<u32>,
+    /// 1 where there is text, 0 where there is padding; `[len, T]`, row-major.
+    pub attention_mask: Vec<u32>,
+}
+
+impl TextBatch {
+    /// Tokenises texts, each cut at `max_tokens` with the special tokens.
+    ///
+    /// # Errors
+    /// If `max_tokens` leaves no room for text.
+    pub fn new<'a>(texts: impl IntoIterator<Item = &'a str>, tokenizer: &Tokenizer, max_tokens: usize) -> Result<Self> {
+        let encoded: Vec<Vec<u32>> = texts
+            .into_iter()
+            .map(|text| Ok(tokenizer.encode(text, max_tokens)?.input_ids))
+            .collect::<Result<_>>()?;
+        Ok(Self::from_ids(&encoded, tokenizer.pad_id()))
+    }
+
+    /// Pads token ids to the longest text.
+    pub fn from_ids(encoded: &[Vec<u32>], pad_id: u32) -> Self {
+        let tokens = encoded.iter().map(Vec::len).max().unwrap_or(0);
+        let mut input_ids = Vec::with_capacity(encoded.len() * tokens);
+        let mut attention_mask = Vec::with_capacity(encoded.len() * tokens);
+        for ids in encoded {
+            input_ids.extend(ids);
+            input_ids.extend(std::iter::repeat_n(pad_id, tokens - ids.len()));
+            attention_mask.extend((0..tokens).map(|t| u32::from(t < ids.len())));
+        }
+        Self { len: encoded.len(), tokens, input_ids, attention_mask }
+    }
+}
+
+/// Studies of one step: an image each, its sentences and its labels.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PairBatch {
+    /// Number of studies (`B`).
+    pub len: usize,
+    /// Side of an image (px).
+    pub size: usize,
+    /// Grey values, 0 to 1; `[B, size, size]`, row-major.
+    pub images: Vec<f32>,
+    /// Sentences per study (`S`); 0 where the data set has no text.
+    pub sentences: usize,
+    /// `B * S` texts; the first `S` belong to the first study.
+    pub texts: TextBatch,
+    /// Number of classes (`K`).
+    pub classes: usize,
+    /// 1, 0, or NaN where a class is not labelled; `[B, K]`, row-major.
+    pub labels: Vec<f32>,
+    /// Index of each study in the data set.
+    pub studies: Vec<u32>,
+}
+
+impl PairBatch {
+    /// Splits into parts of at most `size` studies, in order.
+    pub fn micro_batches(&self, size: usize) -> Vec<Self> {
+        (0..self.len).step_by(size.max(1)).map(|start| self.range(start, (start + size).min(self.len))).collect()
+    }
+
+    fn range(&self, start: usize, end: usize) -> Self {
+        let pixels = self.size * self.size;
+        let (s, t) = (self.sentences, self.texts.tokens);
+        Self {
+            len: end - start,
+            size: self.size,
+            images: self.images[start * pixels..end * pixels].to_vec(),
+            sentences: s,
+            texts: TextBatch {
+                len: (end - start) * s,
+                tokens: t,
+                input_ids: self.texts.input_ids[start * s * t..end * s * t].to_vec(),
+                attention_mask: self.texts.attention_mask[start * s * t..end * s * t].to_vec(),
+            },
+            classes: self.classes,
+            labels: self.labels[start * self.classes..end * self.classes].to_vec(),
+            studies: self.studies[start..end].to_vec(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_padded_to_the_longest() {
+        let batch = TextBatch::from_ids(&[vec![2, 7, 3], vec![2, 3]], 0);
+        assert_eq!((batch.len, batch.tokens), (2, 3));
+        assert_eq!(batch.input_ids, [2, 7, 3, 2, 3, 0]);
+        assert_eq!(batch.attention_mask, [1, 1, 1, 1, 1, 0]);
+    }
+
+    #[test]
+    fn micro_batches_hold_every_study_once() {
+        let batch = PairBatch {
+            len: 3,
+            size: 1,
+            images: vec![0.0, 1.0, 2.0],
+            sentences: 2,
+            texts: TextBatch::from_ids(&[vec![1], vec![2], vec![3], vec![4], vec![5], vec![6]], 0),
+            classes: 1,
+            labels: vec![1.0, 0.0, 1.0],
+            studies: vec![9, 8, 7],
+        };
+        let parts = batch.micro_batches(2);
+        assert_eq!(parts.iter().map(|p| p.len).collect::<Vec<_>>(), [2, 1]);
+        assert_eq!(parts[1].texts.input_ids, [5, 6]);
+        assert_eq!((parts[1].images[0], parts[1].labels[0], parts[1].studies[0]), (2.0, 1.0, 7));
+    }
+}

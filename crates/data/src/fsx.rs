@@ -1,0 +1,385 @@
+//! File access in one place: atomic writes, private folders, hashes and paths that stay in their folder.
+//!
+//! A reader of a file written here sees the old content or the new, never a part: the bytes go to a temporary file in
+//! the same folder, reach the disk, and take the name in one step.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use sha2::{Digest, Sha256};
+
+use crate::error::{DataError, PathFault, Result};
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DataError {
+    move |source| DataError::Io { action, path: path.to_path_buf(), source }
+}
+
+/// Writes a whole file so that no reader and no crash ever sees a part of it.
+///
+/// # Errors
+/// [`DataError::Io`] where the folder does not exist or cannot be written; an older file of that name stays as it was.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+    let temporary = temporary_name(path)?;
+    let written = write_and_sync(&temporary, bytes).and_then(|()| rename(&temporary, path));
+    if written.is_err() {
+        // Best effort: the error that matters is the one that is returned.
+        let _ = fs::remove_file(&temporary);
+    }
+    written.map_err(failed("write", path))?;
+    sync_dir(parent(path)).map_err(failed("write", path))
+}
+
+fn temporary_name(path: &Path) -> Result<PathBuf> {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let Some(name) = path.file_name() else {
+        let source = io::Error::new(io::ErrorKind::InvalidInput, "the path has no file name");
+        return Err(failed("write", path)(source));
+    };
+    let count = COUNTER.fetch_add(1, Ordering::Relaxed);
+    let mut temporary = std::ffi::OsString::from(".");
+    temporary.push(name);
+    temporary.push(format!(".tmp-{}-{count}", std::process::id()));
+    Ok(path.with_file_name(temporary))
+}
+
+fn write_and_sync(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // `create_new` refuses a file or a link that somebody planted under the temporary name.
+    let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the one place that renames, after the bytes are on the disk")]
+fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Makes the names in a folder durable; a no-op where folders cannot be opened.
+fn sync_dir(path: &Path) -> io::Result<()> {
+    if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
+}
+
+/// Renames a finished folder or file and makes the new name durable: the last step of a write in several files.
+///
+/// # Errors
+/// [`DataError::Io`] where the target exists as a folder that is not empty, or a folder cannot be written.
+pub fn rename_durable(from: &Path, to: &Path) -> Result<()> {
+    rename(from, to).and_then(|()| sync_dir(parent(to))).map_err(failed("rename to", to))
+}
+
+/// Creates a folder and those above it.
+///
+/// # Errors
+/// [`DataError::Io`] where that is not possible.
+pub fn create_dir_all(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).map_err(failed("create folder", path))
+}
+
+/// Creates a folder that only its owner can read, and those above it; one that exists keeps its permissions.
+///
+/// # Errors
+/// [`DataError::Io`] where that is not possible.
+pub fn create_private_dir(path: &Path) -> Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path).map_err(failed("create folder", path))
+}
+
+/// The content of a file of at most `limit` bytes.
+///
+/// # Errors
+/// [`DataError::Io`] where it cannot be read, [`DataError::FileTooLarge`] where it is larger.
+pub fn read_capped(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let file = File::open(path).map_err(failed("read", path))?;
+    let mut bytes = Vec::new();
+    // One byte more than the limit tells a file that is too large from one that fits, even if it grows meanwhile.
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(failed("read", path))?;
+    if bytes.len() as u64 > limit {
+        let bytes = fs::metadata(path).map_or(limit + 1, |m| m.len());
+        return Err(DataError::FileTooLarge { path: path.to_path_buf(), bytes, limit });
+    }
+    Ok(bytes)
+}
+
+/// The SHA-256 of some bytes, as 64 lower-case hexadecimal digits.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    hex(Sha256::digest(bytes).as_slice())
+}
+
+/// The SHA-256 of a file, read in pieces.
+///
+/// # Errors
+/// [`DataError::Io`] where it cannot be read.
+pub fn sha256_file(path: &Path) -> Result<String> {
+    let mut file = File::open(path).map_err(failed("read", path))?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut buffer).map_err(failed("read", path))? {
+            0 => return Ok(hex(hasher.finalize().as_slice())),
+            count => hasher.update(&buffer[..count]),
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// The path of `relative` in `root`.
+///
+/// The last parts may be missing: whether the file exists is the caller's question. Links that stay in `root` are fine.
+///
+/// # Errors
+/// [`PathFault`] for an empty or absolute path, a backslash or a NUL, a `..` that leads out of `root` and a link that
+/// does. A `root` that does not exist counts as [`PathFault::Escape`].
+pub fn contained(root: &Path, relative: &str) -> Result<PathBuf, PathFault> {
+    Folder::new(root)?.path(relative)
+}
+
+/// A folder that paths are resolved in; as [`contained`], but quick for many paths.
+#[derive(Debug)]
+pub struct Folder {
+    root: PathBuf,
+    real_root: PathBuf,
+    /// Whether a folder of an earlier path lies in the root.
+    known: HashMap<PathBuf, bool>,
+}
+
+impl Folder {
+    /// The folder `root`.
+    ///
+    /// # Errors
+    /// [`PathFault::Escape`] where it does not exist.
+    pub fn new(root: &Path) -> Result<Self, PathFault> {
+        let real_root = root.canonicalize().map_err(|_| PathFault::Escape)?;
+        Ok(Self { root: root.to_path_buf(), real_root, known: HashMap::new() })
+    }
+
+    /// The path of `relative` in this folder.
+    ///
+    /// # Errors
+    /// As [`contained`].
+    pub fn path(&mut self, relative: &str) -> Result<PathBuf, PathFault> {
+        check_parts(relative)?;
+        let joined = self.root.join(relative);
+        let is_link = fs::symlink_metadata(&joined).is_ok_and(|m| m.is_symlink());
+        // A plain file lies where its folder lies, and few folders hold all files.
+        let plain = !is_link && Path::new(relative).components().all(|c| matches!(c, Component::Normal(_)));
+        let inside = match joined.parent().filter(|_| plain) {
+            None => self.holds(&joined),
+            Some(parent) => {
+                let inside = self.known.get(parent).copied().unwrap_or_else(|| self.holds(parent));
+                self.known.insert(parent.to_path_buf(), inside);
+                inside
+            }
+        };
+        if inside { Ok(joined) } else { Err(PathFault::Link) }
+    }
+
+    /// Whether the deepest existing part of a path lies in the root: what does not exist cannot be a link.
+    fn holds(&self, path: &Path) -> bool {
+        let existing = path.ancestors().find_map(|part| part.canonicalize().ok());
+        existing.is_some_and(|real| real.starts_with(&self.real_root))
+    }
+}
+
+/// Refuses what no manifest should hold, without looking at the disk.
+fn check_parts(relative: &str) -> Result<(), PathFault> {
+    if relative.is_empty() {
+        return Err(PathFault::Empty);
+    }
+    if relative.contains(['\0', '\\']) {
+        return Err(PathFault::Character);
+    }
+    // `C:\x` is refused above by its backslash; `C:x` would be a drive on the one system that has drives.
+    let bytes = relative.as_bytes();
+    if bytes[0].is_ascii_alphabetic() && bytes.get(1) == Some(&b':') {
+        return Err(PathFault::Absolute);
+    }
+    let mut depth = 0_usize;
+    for component in Path::new(relative).components() {
+        match component {
+            Component::Normal(_) => depth += 1,
+            Component::CurDir => {}
+            Component::ParentDir => depth = depth.checked_sub(1).ok_or(PathFault::Escape)?,
+            Component::RootDir | Component::Prefix(_) => return Err(PathFault::Absolute),
+        }
+    }
+    Ok(())
+}
+
+/// A text file that grows by whole lines (JSON lines, logs).
+///
+/// Every line is one write, so that two processes or a crash can lose lines but not tear them.
+#[derive(Debug)]
+pub struct LineLog {
+    file: File,
+    path: PathBuf,
+}
+
+impl LineLog {
+    /// Opens a file to append to; creates it where it is missing. A torn last line of a crash is ended first.
+    ///
+    /// # Errors
+    /// [`DataError::Io`] where it cannot be opened.
+    pub fn open(path: &Path) -> Result<Self> {
+        let open = || {
+            let mut file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
+            if file.seek(SeekFrom::End(0))? > 0 {
+                file.seek(SeekFrom::End(-1))?;
+                let mut last = [0];
+                file.read_exact(&mut last)?;
+                if last != *b"\n" {
+                    file.write_all(b"\n")?;
+                }
+            }
+            Ok(file)
+        };
+        let file = open().map_err(failed("open", path))?;
+        Ok(Self { file, path: path.to_path_buf() })
+    }
+
+    /// Appends one line; line breaks in it become spaces.
+    ///
+    /// # Errors
+    /// [`DataError::Io`] where it cannot be written (the disk is full, say).
+    pub fn line(&mut self, text: &str) -> Result<()> {
+        let mut line = text.replace(['\n', '\r'], " ");
+        line.push('\n');
+        self.file.write_all(line.as_bytes()).map_err(failed("append to", &self.path))
+    }
+
+    /// Waits until everything is on the disk.
+    ///
+    /// # Errors
+    /// [`DataError::Io`] where the disk refuses.
+    pub fn sync(&self) -> Result<()> {
+        self.file.sync_data().map_err(failed("append to", &self.path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_atomic_write_replaces_and_leaves_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.json");
+        write_atomic(&path, b"one").unwrap();
+        write_atomic(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_failed_write_keeps_the_old_file_and_names_the_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("folder");
+        fs::create_dir_all(target.join("inside")).unwrap();
+        let error = write_atomic(&target, b"x").unwrap_err().to_string();
+        assert!(error.contains("cannot write") && error.contains("folder"), "{error}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "the temporary file is removed");
+    }
+
+    #[test]
+    fn hashes_are_those_of_the_standard() {
+        // FIPS 180-4 example: the digest of "abc".
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(sha256_hex(b"abc"), abc);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("abc");
+        write_atomic(&path, b"abc").unwrap();
+        assert_eq!(sha256_file(&path).unwrap(), abc);
+    }
+
+    #[test]
+    fn lines_are_appended_whole_and_a_torn_one_is_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log.jsonl");
+        write_atomic(&path, b"{\"torn\"").unwrap();
+        LineLog::open(&path).unwrap().line("{\"a\":1}\n{").unwrap();
+        LineLog::open(&path).unwrap().line("b").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "{\"torn\"\n{\"a\":1} {\nb\n");
+    }
+
+    #[test]
+    fn a_file_over_the_limit_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("big");
+        write_atomic(&path, &[0; 11]).unwrap();
+        assert!(matches!(read_capped(&path, 10), Err(DataError::FileTooLarge { bytes: 11, limit: 10, .. })));
+        assert_eq!(read_capped(&path, 11).unwrap().len(), 11);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_private_folder_is_closed_to_others() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("runs/one");
+        create_private_dir(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn paths_stay_in_their_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("root");
+        fs::create_dir_all(root.join("images")).unwrap();
+        for good in ["images/a.png", "a.png", "./images/a.png", "images/../a.png", "no/such/a.png", "a:b.png"] {
+            // "a:b.png" names a drive on one system and is refused everywhere.
+            let expected = if good == "a:b.png" { Err(PathFault::Absolute) } else { Ok(root.join(good)) };
+            assert_eq!(contained(&root, good), expected, "{good}");
+        }
+        let bad = [
+            ("", PathFault::Empty),
+            ("/etc/passwd", PathFault::Absolute),
+            ("..", PathFault::Escape),
+            ("../root/a.png", PathFault::Escape),
+            ("images/../../a.png", PathFault::Escape),
+            ("./../a.png", PathFault::Escape),
+            ("images\\a.png", PathFault::Character),
+            ("C:\\a.png", PathFault::Character),
+            ("c:a.png", PathFault::Absolute),
+            ("a\0.png", PathFault::Character),
+        ];
+        for (path, fault) in bad {
+            assert_eq!(contained(&root, path), Err(fault), "{path:?}");
+        }
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn links_out_of_the_folder_are_refused() {
+        use std::os::unix::fs::symlink;
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("root");
+        fs::create_dir_all(root.join("images")).unwrap();
+        fs::create_dir_all(dir.path().join("outside")).unwrap();
+        symlink(dir.path().join("outside"), root.join("out")).unwrap();
+        symlink(root.join("images"), root.join("in")).unwrap();
+        assert_eq!(contained(&root, "out/a.png"), Err(PathFault::Link));
+        // `..` after a link leads to the parent of its target, which is outside.
+        assert_eq!(contained(&root, "out/../a.png"), Err(PathFault::Link));
+        assert_eq!(contained(&root, "in/a.png"), Ok(root.join("in/a.png")));
+    }
+}

@@ -1,0 +1,326 @@
+//! Training batches: a pure function of (seed, step), whatever the number of workers.
+//!
+//! Each worker owns every n-th batch and a short queue, and the consumer takes from the queues in turn: the order never
+//! depends on timing, memory is bounded, and starting at step `k` costs no more than starting at zero.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use crate::batch::{PairBatch, TextBatch};
+use crate::error::{DataError, ImageFault, Result};
+use crate::image::Plane;
+use crate::image::augment::{AugmentConfig, AugmentParams};
+use crate::record::{Dataset, Study};
+use crate::rng::{Purpose, key, permutation, stream};
+use crate::store::ImageStore;
+use crate::text::Tokenizer;
+
+/// What a loader does.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoaderConfig {
+    /// Seed of the run.
+    pub seed: u64,
+    /// Studies per batch; the last, smaller batch of an epoch is dropped.
+    pub batch_size: usize,
+    /// Side of an image (px).
+    pub image_size: usize,
+    /// Sentences drawn per study and step; 1 in `ConVIRT`, 0 to leave texts out.
+    pub sentences: usize,
+    /// Longest text in tokens.
+    pub max_tokens: usize,
+    /// Augmentation; `None` shows every image as evaluation does.
+    pub augment: Option<AugmentConfig>,
+    /// Negative control: every study gets the report of another.
+    pub shuffle_pairs: bool,
+    /// Threads that prepare batches; 0 prepares them on the caller's thread.
+    pub num_workers: usize,
+    /// Bound on batches that wait, in bytes; at least one per worker.
+    pub prefetch_bytes: usize,
+    /// Largest fraction of unreadable studies before training stops; one is allowed unless this is 0.
+    pub max_bad_fraction: f64,
+}
+
+/// An endless sequence of training batches over the studies of a data set.
+#[derive(Debug, Clone)]
+pub struct Loader {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    dataset: Dataset,
+    store: ImageStore,
+    tokenizer: Arc<Tokenizer>,
+    config: LoaderConfig,
+    /// Token ids of every sentence of every study.
+    ids: Vec<Vec<Vec<u32>>>,
+    /// Study whose report each study is paired with.
+    partner: Vec<u32>,
+    /// The last epoch's order, kept because a whole epoch uses it.
+    order: Mutex<(u64, Arc<Vec<u32>>)>,
+    quarantine: Mutex<BTreeMap<usize, String>>,
+}
+
+impl Loader {
+    /// A loader over all studies of `dataset`; studies without sentences are left out where texts are asked for.
+    ///
+    /// # Errors
+    /// If fewer studies remain than fit into a batch, or a text cannot be tokenised.
+    pub fn new(
+        mut dataset: Dataset,
+        source_size: usize,
+        cache_bytes: usize,
+        tokenizer: Arc<Tokenizer>,
+        config: LoaderConfig,
+    ) -> Result<Self> {
+        if config.sentences > 0 {
+            dataset.studies.retain(|study| !study.sentences.is_empty());
+        }
+        if config.batch_size == 0 || dataset.studies.len() < config.batch_size {
+            return Err(DataError::Setting {
+                key: "data.batch_size",
+                value: config.batch_size.to_string(),
+                why: "it must be at least 1 and at most the number of studies to train on",
+            });
+        }
+        if let Some(augment) = &config.augment {
+            augment.validate(config.image_size)?;
+        }
+        let encode = |study: &Study| -> Result<Vec<Vec<u32>>> {
+            let ids = |text: &str| Ok(tokenizer.encode(text, config.max_tokens)?.input_ids);
+            study.sentences.iter().map(|sentence| ids(sentence.expose())).collect()
+        };
+        let ids =
+            if config.sentences > 0 { dataset.studies.iter().map(encode).collect::<Result<_>>()? } else { Vec::new() };
+        let n = dataset.studies.len();
+        let partner = if config.shuffle_pairs { derangement(config.seed, n) } else { permutation_identity(n) };
+        let store = ImageStore::new(&dataset, source_size, cache_bytes);
+        let order = Mutex::new((u64::MAX, Arc::new(Vec::new())));
+        let quarantine = Mutex::new(BTreeMap::new());
+        Ok(Self { shared: Arc::new(Shared { dataset, store, tokenizer, config, ids, partner, order, quarantine }) })
+    }
+
+    /// Batches of one pass over the data.
+    pub fn steps_per_epoch(&self) -> u64 {
+        (self.shared.dataset.studies.len() / self.shared.config.batch_size) as u64
+    }
+
+    /// The images behind the batches, to decode them ahead of time.
+    pub fn store(&self) -> &ImageStore {
+        &self.shared.store
+    }
+
+    /// Number of studies that batches are drawn from.
+    pub fn num_studies(&self) -> usize {
+        self.shared.dataset.studies.len()
+    }
+
+    /// The batch of a step, prepared on this thread.
+    ///
+    /// # Errors
+    /// [`DataError::TooManyBad`] where more studies are unreadable than allowed.
+    pub fn batch(&self, step: u64) -> Result<PairBatch> {
+        self.shared.batch(step)
+    }
+
+    /// Batches of the steps `from..to`, prepared ahead by the workers.
+    pub fn run(&self, from: u64, to: u64) -> LoaderRun {
+        LoaderRun::start(Arc::clone(&self.shared), from, to)
+    }
+
+    /// Unreadable studies met so far: row of the manifest and cause.
+    pub fn quarantine(&self) -> Vec<(usize, String)> {
+        let bad = self.shared.quarantine.lock().unwrap_or_else(PoisonError::into_inner);
+        bad.iter().map(|(&study, cause)| (self.shared.dataset.studies[study].row, cause.clone())).collect()
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "data sets hold fewer than 2^32 studies")]
+fn permutation_identity(n: usize) -> Vec<u32> {
+    (0..n as u32).collect()
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a position in a collection")]
+fn to_index(position: u64) -> usize {
+    position as usize
+}
+
+/// A permutation without fixed points for `n > 1`: a random cycle through all studies.
+fn derangement(seed: u64, n: usize) -> Vec<u32> {
+    let cycle = permutation(seed, Purpose::Control, 0, n);
+    let mut partner = vec![0; n];
+    for (i, &study) in cycle.iter().enumerate() {
+        partner[study as usize] = cycle[(i + 1) % n];
+    }
+    partner
+}
+
+impl Shared {
+    fn order(&self, epoch: u64) -> Arc<Vec<u32>> {
+        let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+        if order.0 != epoch {
+            *order =
+                (epoch, Arc::new(permutation(self.config.seed, Purpose::Order, epoch, self.dataset.studies.len())));
+        }
+        Arc::clone(&order.1)
+    }
+
+    fn batch(&self, step: u64) -> Result<PairBatch> {
+        let config = &self.config;
+        let per_epoch = (self.dataset.studies.len() / config.batch_size) as u64;
+        let (epoch, position) = (step / per_epoch, to_index(step % per_epoch));
+        let order = self.order(epoch);
+        let planned = &order[position * config.batch_size..(position + 1) * config.batch_size];
+        let mut batch = PairBatch {
+            len: config.batch_size,
+            size: config.image_size,
+            images: Vec::with_capacity(config.batch_size * config.image_size * config.image_size),
+            sentences: config.sentences,
+            texts: TextBatch::default(),
+            classes: self.dataset.classes.len(),
+            labels: Vec::with_capacity(config.batch_size * self.dataset.classes.len()),
+            studies: Vec::with_capacity(config.batch_size),
+        };
+        let mut texts = Vec::with_capacity(config.batch_size * config.sentences);
+        for &study in planned {
+            let (study, plane) = self.readable(study as usize, epoch)?;
+            batch.images.extend_from_slice(&plane.data);
+            let report = self.partner[study] as usize;
+            let mut draw = stream(config.seed, Purpose::Sentence, epoch, study as u64);
+            for _ in 0..config.sentences {
+                texts.push(self.ids[report][draw.below(self.ids[report].len())].clone());
+            }
+            let value = |label: &Option<bool>| label.map_or(f32::NAN, |positive| f32::from(u8::from(positive)));
+            batch.labels.extend(self.dataset.studies[study].labels.iter().map(value));
+            batch.studies.push(u32::try_from(study).unwrap_or(u32::MAX));
+        }
+        batch.texts = TextBatch::from_ids(&texts, self.tokenizer.pad_id());
+        Ok(batch)
+    }
+
+    /// The image of a study, or of its deterministic substitute where it cannot be read.
+    fn readable(&self, planned: usize, epoch: u64) -> Result<(usize, Plane)> {
+        let mut study = planned;
+        let mut substitutes = stream(self.config.seed, Purpose::Substitute, epoch, planned as u64);
+        loop {
+            match self.view(study, epoch) {
+                Ok(plane) => return Ok((study, plane)),
+                Err(DataError::Sample { fault, .. }) => self.reject(study, &fault)?,
+                Err(other) => return Err(other),
+            }
+            study = substitutes.below(self.dataset.studies.len());
+        }
+    }
+
+    /// One random view of a study; a panic counts as an unreadable image.
+    fn view(&self, study: usize, epoch: u64) -> Result<Plane> {
+        let config = &self.config;
+        let image = stream(config.seed, Purpose::Image, epoch, study as u64).below(self.store.num_images(study));
+        let Some(augment) = &config.augment else {
+            return self.store.load_square(study, image, config.image_size);
+        };
+        let grey = self.store.load(study, image)?;
+        let mut draw = stream(config.seed, Purpose::Augment, epoch, study as u64);
+        let size = config.image_size;
+        catch_unwind(AssertUnwindSafe(|| {
+            AugmentParams::draw(augment, grey.width, grey.height, size, &mut draw).apply(grey.as_ref(), size)
+        }))
+        .map_err(|_| DataError::Sample {
+            manifest: self.dataset.name.clone(),
+            row: self.dataset.studies[study].row,
+            fault: ImageFault::Panicked,
+        })
+    }
+
+    /// Counts an unreadable study; an error once there are too many.
+    fn reject(&self, study: usize, fault: &ImageFault) -> Result<()> {
+        let total = self.dataset.studies.len();
+        let mut bad = self.quarantine.lock().unwrap_or_else(PoisonError::into_inner);
+        if bad.insert(study, fault.to_string()).is_none() {
+            let row = self.dataset.studies[study].row;
+            tracing::warn!(data = %self.dataset.name, row, cause = %fault, "study left out and replaced");
+        }
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a fraction of a count")]
+        let allowed = (total as f64 * self.config.max_bad_fraction).floor() as usize;
+        // One bad file must not stop a run on a small data set, unless none is allowed.
+        let limit = allowed.max(usize::from(self.config.max_bad_fraction > 0.0));
+        if bad.len() <= limit && bad.len() < total {
+            return Ok(());
+        }
+        let mut causes: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for (&study, cause) in bad.iter() {
+            causes.entry(cause.clone()).or_default().push(self.dataset.studies[study].row);
+        }
+        let causes = causes.into_iter().collect();
+        Err(DataError::TooManyBad { name: self.dataset.name.clone(), bad: bad.len(), total, limit, causes })
+    }
+}
+
+/// Batches of a range of steps, in order.
+#[derive(Debug)]
+pub struct LoaderRun {
+    shared: Arc<Shared>,
+    queues: Vec<Receiver<Result<PairBatch>>>,
+    workers: Vec<JoinHandle<()>>,
+    first: u64,
+    next: u64,
+    end: u64,
+}
+
+impl LoaderRun {
+    fn start(shared: Arc<Shared>, first: u64, end: u64) -> Self {
+        let workers = shared.config.num_workers;
+        let bytes = shared.config.batch_size * shared.config.image_size.pow(2) * size_of::<f32>();
+        let depth = (shared.config.prefetch_bytes / bytes.max(1) / workers.max(1)).clamp(1, 64);
+        let mut run = Self { shared, queues: Vec::new(), workers: Vec::new(), first, next: first, end };
+        for worker in 0..workers as u64 {
+            let (sender, receiver) = sync_channel(depth);
+            let shared = Arc::clone(&run.shared);
+            run.queues.push(receiver);
+            run.workers.push(std::thread::spawn(move || {
+                for step in (first + worker..end).step_by(workers) {
+                    // The consumer is gone: nobody waits for the rest.
+                    if sender.send(shared.batch(step)).is_err() {
+                        return;
+                    }
+                }
+            }));
+        }
+        run
+    }
+}
+
+impl Iterator for LoaderRun {
+    type Item = Result<PairBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.next >= self.end {
+            return None;
+        }
+        let step = self.next;
+        self.next += 1;
+        if self.queues.is_empty() {
+            return Some(self.shared.batch(step));
+        }
+        let queue = to_index((step - self.first) % self.queues.len() as u64);
+        // A worker ends early only by a panic outside of the guarded parts; its batch is then prepared here.
+        Some(self.queues[queue].recv().unwrap_or_else(|_| self.shared.batch(step)))
+    }
+}
+
+impl Drop for LoaderRun {
+    fn drop(&mut self) {
+        self.queues.clear();
+        for worker in self.workers.drain(..) {
+            let _ = worker.join();
+        }
+    }
+}
+
+/// A seed for the device's own generator (dropout), different at every step.
+pub fn device_seed(seed: u64, step: u64) -> u64 {
+    key(seed, Purpose::Device, 0, step)
+}

@@ -1,0 +1,98 @@
+//! Studies and their parts: the one shape that every data source is read into.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::source::phantom::PhantomKey;
+
+/// A value that must not be shown: a patient's id, a study's id, the text of a report.
+///
+/// `Debug` prints a placeholder, and there is no `Display` and no `Serialize`: reaching the value takes a call to
+/// [`Phi::expose`], which is easy to search for.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Phi<T>(T);
+
+impl<T> Phi<T> {
+    /// Wraps a protected value.
+    pub fn new(value: T) -> Self {
+        Self(value)
+    }
+
+    /// The protected value itself. Never pass it to a log, an error or a report.
+    pub fn expose(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> fmt::Debug for Phi<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<protected>")
+    }
+}
+
+/// A patient, as the source names them.
+pub type PatientId = Phi<String>;
+/// One examination of a patient: its images and its report.
+pub type StudyId = Phi<String>;
+
+/// Which part of the data a study belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Split {
+    /// Parameters are fitted on it.
+    Train,
+    /// Learning rate, early stop and the best checkpoint are chosen on it.
+    Validate,
+    /// Figures are reported on it.
+    Test,
+}
+
+/// Where the pixels of an image come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ImageSource {
+    /// A file on disk. The path can hold a patient's id and is protected like one.
+    File(Phi<PathBuf>),
+    /// A generated phantom.
+    Phantom(PhantomKey),
+}
+
+/// One study: at least one image, the sentences of its report (possibly none) and its labels.
+#[derive(Debug, Clone)]
+pub struct Study {
+    /// The patient, for splits and for patient-level intervals.
+    pub patient_id: PatientId,
+    /// The study.
+    pub study_id: StudyId,
+    /// Images of the study.
+    pub images: Vec<ImageSource>,
+    /// Sentences of the report that are long enough to learn from.
+    pub sentences: Vec<Phi<String>>,
+    /// One entry for every class of the data set; `None` where the class is not labelled.
+    pub labels: Vec<Option<bool>>,
+    /// The view (PA, AP, L, ...), empty where unknown.
+    pub view: String,
+    /// Part of the data.
+    pub split: Split,
+    /// Row of the manifest (1 = first data row) or index of the phantom, for messages.
+    pub row: usize,
+}
+
+/// Studies of one source and the names of their labels.
+#[derive(Debug, Clone, Default)]
+pub struct Dataset {
+    /// Short name, for logs and cards.
+    pub name: String,
+    /// Names of the labels, in the order of [`Study::labels`].
+    pub classes: Vec<String>,
+    /// The studies, in the order of the source.
+    pub studies: Vec<Study>,
+}
+
+impl Dataset {
+    /// The studies of one split, in order.
+    pub fn split(&self, split: Split) -> Vec<Study> {
+        self.studies.iter().filter(|s| s.split == split).cloned().collect()
+    }
+}

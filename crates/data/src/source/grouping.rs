@@ -1,0 +1,112 @@
+//! Rows of a manifest to studies: which images belong together, and what their study says.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use super::pairs_csv::PairsConfig;
+use crate::error::RowFaultKind;
+use crate::record::{ImageSource, Phi, Split, Study};
+
+/// One row of a manifest.
+pub(super) struct Picture {
+    pub(super) path: PathBuf,
+    pub(super) row: usize,
+    pub(super) text: String,
+    pub(super) patient: String,
+    pub(super) study: String,
+    pub(super) view: String,
+    /// Names in the list of labels.
+    pub(super) findings: Vec<String>,
+    /// One entry for every class.
+    pub(super) labels: Vec<Option<bool>>,
+    pub(super) split: Split,
+}
+
+/// What rows of one study have in common.
+#[derive(PartialEq, Eq, Hash)]
+enum Key {
+    Study(String),
+    PatientAndText(String, String),
+    Row(usize),
+}
+
+fn key_of(picture: &Picture, group_rows: bool) -> Key {
+    if !group_rows {
+        Key::Row(picture.row)
+    } else if !picture.study.is_empty() {
+        // Some sources number studies anew for every patient.
+        Key::Study(format!("{}\n{}", picture.patient, picture.study))
+    } else if !picture.patient.is_empty() && !picture.text.is_empty() {
+        Key::PatientAndText(picture.patient.clone(), picture.text.clone())
+    } else {
+        Key::Row(picture.row)
+    }
+}
+
+/// Groups pictures into studies in the order of their first rows. `fault` takes the row, the column and the cause
+/// where rows of one study disagree.
+pub(super) fn group(
+    pictures: Vec<Picture>,
+    classes: &[String],
+    config: &PairsConfig,
+    fault: &mut dyn FnMut(usize, &str, RowFaultKind),
+) -> Vec<Study> {
+    let mut positions: HashMap<Key, usize> = HashMap::new();
+    let mut groups: Vec<Vec<Picture>> = Vec::new();
+    for picture in pictures {
+        let position = *positions.entry(key_of(&picture, config.group_rows)).or_insert(groups.len());
+        match groups.get_mut(position) {
+            Some(members) => members.push(picture),
+            None => groups.push(vec![picture]),
+        }
+    }
+    groups.into_iter().filter_map(|members| study_of(members, classes.len(), config, fault)).collect()
+}
+
+/// The study of some rows, `None` for no rows.
+fn study_of(
+    members: Vec<Picture>,
+    classes: usize,
+    config: &PairsConfig,
+    fault: &mut dyn FnMut(usize, &str, RowFaultKind),
+) -> Option<Study> {
+    let first = members.first()?;
+    let (row, split) = (first.row, first.split);
+    // The text may be given once for all images of a study.
+    let told = members.iter().find(|m| !m.text.is_empty());
+    let (text, text_row) = told.map_or(("", row), |m| (m.text.as_str(), m.row));
+    let mut labels = vec![None; classes];
+    for member in &members {
+        if !member.text.is_empty() && member.text != text {
+            fault(member.row, &config.columns.text, RowFaultKind::Disagrees("text", text_row));
+        }
+        if member.split != split {
+            fault(member.row, &config.columns.split, RowFaultKind::Disagrees("split", row));
+        }
+        for (merged, &label) in labels.iter_mut().zip(&member.labels) {
+            // A finding that shows in one image is a finding of the study.
+            *merged = match (*merged, label) {
+                (Some(a), Some(b)) => Some(a || b),
+                (known, other) => known.or(other),
+            };
+        }
+    }
+    let study_id = if first.study.is_empty() { format!("row {row}") } else { first.study.clone() };
+    let patient_id = match (first.patient.is_empty(), first.study.is_empty()) {
+        (false, _) => first.patient.clone(),
+        (true, false) => format!("study {}", first.study),
+        (true, true) => format!("row {row}"),
+    };
+    let view = members.iter().map(|m| &m.view).find(|view| !view.is_empty()).cloned().unwrap_or_default();
+    let sentences = config.text.sentences(text).into_iter().map(|s| Phi::new(s.to_owned())).collect();
+    Some(Study {
+        patient_id: Phi::new(patient_id),
+        study_id: Phi::new(study_id),
+        sentences,
+        labels,
+        view,
+        split,
+        row,
+        images: members.into_iter().map(|m| ImageSource::File(Phi::new(m.path))).collect(),
+    })
+}

@@ -1,0 +1,275 @@
+//! Any CSV of images with text, labels or both: one row per image, columns by name.
+//!
+//! Every fault of every row is reported at once. Paths are relative to the folder of the CSV, or to a given root, and
+//! cannot leave it.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::grouping::{Picture, group};
+use super::table::{Row, Table};
+use crate::error::{DataError, PathFault, Result, RowFaultKind};
+use crate::fsx::Folder;
+use crate::record::{Dataset, Split};
+use crate::report::TextRules;
+use crate::split::{SplitConfig, check_leaks, split_by_patient};
+
+/// Names of the columns. A column that does not exist is treated as empty, unless it was named differently from the
+/// default: then it is an error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PairsColumns {
+    /// Path of the image; must exist.
+    pub image: String,
+    /// Report or note.
+    pub text: String,
+    /// Findings, joined by [`PairsConfig::label_separator`].
+    pub labels: String,
+    /// Patient, for splits.
+    pub patient: String,
+    /// Study, which several images can share.
+    pub study: String,
+    /// View (PA, AP, L, ...).
+    pub view: String,
+    /// Part of the data: `train`, `validate` (also `valid`, `val`, `dev`) or `test`.
+    pub split: String,
+}
+
+impl Default for PairsColumns {
+    fn default() -> Self {
+        let name = str::to_owned;
+        Self {
+            image: name("image_path"),
+            text: name("text"),
+            labels: name("labels"),
+            patient: name("patient_id"),
+            study: name("study_id"),
+            view: name("view"),
+            split: name("split"),
+        }
+    }
+}
+
+/// How a CSV is read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PairsConfig {
+    /// Names of the columns.
+    pub columns: PairsColumns,
+    /// Columns of one class each, with 1, 0, -1 (uncertain) or nothing (not labelled). They replace the `labels`
+    /// column; both uncertain and empty become "not labelled".
+    pub label_columns: Vec<String>,
+    /// What separates the findings in the `labels` column.
+    pub label_separator: String,
+    /// Classes to read from the `labels` column, in this order; findings outside the list are ignored. Empty: all, the
+    /// most frequent first.
+    pub classes: Vec<String>,
+    /// Folder that paths are relative to; empty for the folder of the CSV. Absolute paths are accepted only inside it.
+    pub image_root: PathBuf,
+    /// Which sentences of a text are used.
+    pub text: TextRules,
+    /// Whether images of one study (equal study, or else equal patient and text) form one sample. Otherwise each row
+    /// is a sample of its own.
+    pub group_rows: bool,
+    /// How patients are split where the file has no split column; without it all studies are in [`Split::Train`].
+    pub split: Option<SplitConfig>,
+}
+
+impl Default for PairsConfig {
+    fn default() -> Self {
+        Self {
+            columns: PairsColumns::default(),
+            label_columns: Vec::new(),
+            label_separator: "|".to_owned(),
+            classes: Vec::new(),
+            image_root: PathBuf::new(),
+            text: TextRules::default(),
+            group_rows: true,
+            split: None,
+        }
+    }
+}
+
+/// Positions of the columns in one file.
+struct Positions {
+    image: usize,
+    text: Option<usize>,
+    labels: Option<usize>,
+    patient: Option<usize>,
+    study: Option<usize>,
+    view: Option<usize>,
+    split: Option<usize>,
+    label_columns: Vec<usize>,
+}
+
+impl Positions {
+    fn find(table: &mut Table, config: &PairsConfig) -> Result<Self> {
+        let (columns, usual) = (&config.columns, PairsColumns::default());
+        let mut optional = |name: &str, usual: &str, option| match table.column(name) {
+            None if name != usual => table.require(name, option).map(Some),
+            found => Ok(found),
+        };
+        let text = optional(&columns.text, &usual.text, "columns.text")?;
+        let labels = optional(&columns.labels, &usual.labels, "columns.labels")?;
+        let patient = optional(&columns.patient, &usual.patient, "columns.patient")?;
+        let study = optional(&columns.study, &usual.study, "columns.study")?;
+        let view = optional(&columns.view, &usual.view, "columns.view")?;
+        let split = optional(&columns.split, &usual.split, "columns.split")?;
+        let image = table.require(&columns.image, "columns.image")?;
+        let label_columns =
+            config.label_columns.iter().map(|name| table.require(name, "label_columns")).collect::<Result<_>>()?;
+        Ok(Self { image, text, labels, patient, study, view, split, label_columns })
+    }
+}
+
+/// Reads a CSV; the studies keep the order of the file.
+///
+/// Rows without a patient belong to a patient of their own (or of their study). A patient is in one split only.
+///
+/// # Errors
+/// [`DataError::Io`] where the file cannot be read, [`DataError::Column`] where a column is missing,
+/// [`DataError::Rows`] with all faults of the rows, [`DataError::Empty`] where there is no row, [`DataError::Leak`] where
+/// the split column puts a patient into two splits, [`DataError::Setting`] where a given class never occurs or the
+/// shares of the split make no sense.
+pub fn read(file: &Path, config: &PairsConfig) -> Result<Dataset> {
+    let name = file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let mut table = Table::read(file)?;
+    let positions = Positions::find(&mut table, config)?;
+    let mut pictures = read_rows(&mut table, &positions, config)?;
+    table.check()?;
+    if pictures.is_empty() {
+        return Err(DataError::Empty { name, what: "the manifest has no rows: name one row per image" });
+    }
+    let classes = if config.label_columns.is_empty() {
+        list_classes(&mut pictures, &config.classes)?
+    } else {
+        config.label_columns.clone()
+    };
+    let studies = group(pictures, &classes, config, &mut |row, column, why| {
+        let position = table.header.iter().position(|name| name == column);
+        table.fault(row, position.unwrap_or(usize::MAX), why);
+    });
+    table.check()?;
+    let mut data = Dataset { name, classes, studies };
+    if let Some(config) = config.split.as_ref().filter(|_| positions.split.is_none()) {
+        split_by_patient(&mut data, config)?;
+    }
+    check_leaks(&data)?;
+    Ok(data)
+}
+
+fn read_rows(table: &mut Table, positions: &Positions, config: &PairsConfig) -> Result<Vec<Picture>> {
+    let beside = table.file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_path_buf();
+    let root = if config.image_root.as_os_str().is_empty() { beside } else { config.image_root.clone() };
+    let missing = |source| DataError::Io { action: "read the image root", path: root.clone(), source };
+    std::fs::metadata(&root).map_err(missing)?;
+    let mut folder = Folder::new(&root)?;
+    let mut listed: HashMap<PathBuf, usize> = HashMap::new();
+    let mut pictures = Vec::with_capacity(table.rows.len());
+    for row in std::mem::take(&mut table.rows) {
+        let path = match locate(&mut folder, &root, &row.fields[positions.image], config) {
+            Ok(path) => path,
+            Err(why) => {
+                table.fault(row.number, positions.image, why);
+                continue;
+            }
+        };
+        if let Some(&earlier) = listed.get(&path) {
+            table.fault(row.number, positions.image, RowFaultKind::Repeated(earlier));
+        }
+        listed.insert(path.clone(), row.number);
+        pictures.push(picture(table, positions, config, &row, path));
+    }
+    Ok(pictures)
+}
+
+fn locate(folder: &mut Folder, root: &Path, field: &str, config: &PairsConfig) -> Result<PathBuf, RowFaultKind> {
+    let field = field.trim();
+    let inside = Path::new(field).strip_prefix(root).ok().filter(|_| !config.image_root.as_os_str().is_empty());
+    let relative = match inside.filter(|_| Path::new(field).is_absolute()) {
+        Some(relative) => relative.to_str().ok_or(PathFault::Character)?,
+        None => field,
+    };
+    let path = folder.path(relative)?;
+    if path.is_file() { Ok(path) } else { Err(RowFaultKind::NoFile) }
+}
+
+/// The fields of one row; what is wrong is noted in the table.
+fn picture(table: &mut Table, positions: &Positions, config: &PairsConfig, row: &Row, path: PathBuf) -> Picture {
+    let field = |position: Option<usize>| position.map_or("", |i| row.fields[i].trim());
+    let mut split = Split::Train;
+    if let Some(position) = positions.split {
+        match parse_split(field(Some(position))) {
+            Some(parsed) => split = parsed,
+            None => table.fault(row.number, position, RowFaultKind::Split),
+        }
+    }
+    let flags = positions.label_columns.iter().map(|&position| {
+        parse_flag(field(Some(position))).unwrap_or_else(|| {
+            table.fault(row.number, position, RowFaultKind::Label);
+            None
+        })
+    });
+    let flags: Vec<Option<bool>> = flags.collect();
+    let list = if positions.label_columns.is_empty() { field(positions.labels) } else { "" };
+    let findings = list.split(config.label_separator.as_str()).map(str::trim).filter(|name| !name.is_empty());
+    Picture {
+        path,
+        row: row.number,
+        text: field(positions.text).to_owned(),
+        patient: field(positions.patient).to_owned(),
+        study: field(positions.study).to_owned(),
+        view: field(positions.view).to_owned(),
+        findings: findings.map(str::to_owned).collect(),
+        labels: flags,
+        split,
+    }
+}
+
+fn parse_split(field: &str) -> Option<Split> {
+    match field.to_ascii_lowercase().as_str() {
+        "train" | "training" => Some(Split::Train),
+        "validate" | "validation" | "valid" | "val" | "dev" => Some(Split::Validate),
+        "test" | "testing" => Some(Split::Test),
+        _ => None,
+    }
+}
+
+/// A label of CheXpert's kind: `Some(None)` for uncertain or blank, `None` for anything else.
+#[expect(clippy::option_option, reason = "the outer one is an error, the inner one a missing label")]
+fn parse_flag(field: &str) -> Option<Option<bool>> {
+    match field {
+        "" | "-1" | "-1.0" => Some(None),
+        "0" | "0.0" => Some(Some(false)),
+        "1" | "1.0" => Some(Some(true)),
+        _ => None,
+    }
+}
+
+/// Fills the labels of every picture from its list of findings; returns the classes.
+///
+/// A list that is empty says nothing about any class; a list with a finding says no to all others.
+fn list_classes(pictures: &mut [Picture], given: &[String]) -> Result<Vec<String>> {
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    for finding in pictures.iter().flat_map(|p| &p.findings) {
+        *counts.entry(finding).or_default() += 1;
+    }
+    if let Some(absent) = given.iter().find(|class| !counts.contains_key(class.as_str())) {
+        let why = "no row has this label; mind spelling and capitals";
+        return Err(DataError::Setting { key: "classes", value: absent.clone(), why });
+    }
+    let mut classes: Vec<String> = given.to_vec();
+    if given.is_empty() {
+        let mut ordered: Vec<(&str, usize)> = counts.into_iter().collect();
+        // Names break ties, so that the order does not depend on the hash table.
+        ordered.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+        classes = ordered.into_iter().map(|(name, _)| name.to_owned()).collect();
+    }
+    for picture in pictures {
+        let labelled = !picture.findings.is_empty();
+        picture.labels = classes.iter().map(|class| labelled.then(|| picture.findings.contains(class))).collect();
+    }
+    Ok(classes)
+}

@@ -1,0 +1,189 @@
+//! CSV files with a header, read whole, with every fault of every row.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{DataError, Result, RowFault, RowFaultKind};
+use crate::fsx;
+
+/// Largest accepted manifest (bytes).
+const MAX_FILE_BYTES: u64 = 1 << 30;
+/// Largest accepted field (bytes): far more than any report.
+const MAX_FIELD_BYTES: usize = 1 << 20;
+
+/// The rows of a CSV file.
+#[derive(Debug)]
+pub(crate) struct Table {
+    pub(crate) file: PathBuf,
+    pub(crate) header: Vec<String>,
+    pub(crate) rows: Vec<Row>,
+    /// Faults found so far; the caller adds its own.
+    pub(crate) faults: Vec<RowFault>,
+}
+
+/// One row: its number (1 = first data row) and as many fields as the header has.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) number: usize,
+    pub(crate) fields: Vec<String>,
+}
+
+impl Table {
+    /// Reads a file: UTF-8 or Windows-1252, with or without a byte order mark, LF or CRLF.
+    ///
+    /// Rows with another number of fields than the header are left out and noted as faults.
+    pub(crate) fn read(file: &Path) -> Result<Self> {
+        let bytes = fsx::read_capped(file, MAX_FILE_BYTES)?;
+        let content = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
+        let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(content);
+        let broken = |error: csv::Error| DataError::Io {
+            action: "read",
+            path: file.to_path_buf(),
+            source: std::io::Error::new(std::io::ErrorKind::InvalidData, error),
+        };
+        let mut legacy = 0;
+        let header: Vec<String> =
+            reader.byte_headers().map_err(broken)?.iter().map(|f| decode(f, &mut legacy).trim().to_owned()).collect();
+        let mut table = Self { file: file.to_path_buf(), header, rows: Vec::new(), faults: Vec::new() };
+        let mut record = csv::ByteRecord::new();
+        let mut number = 0;
+        while reader.read_byte_record(&mut record).map_err(broken)? {
+            number += 1;
+            if record.len() == table.header.len() {
+                let fields = record.iter().map(|field| decode(field, &mut legacy)).collect();
+                table.push(Row { number, fields });
+            } else {
+                let why = RowFaultKind::Fields(record.len(), table.header.len());
+                table.faults.push(RowFault { row: number, column: String::new(), why });
+            }
+        }
+        if legacy > 0 {
+            tracing::warn!(file = %file.display(), fields = legacy, "not UTF-8, read as Windows-1252");
+        }
+        Ok(table)
+    }
+
+    fn push(&mut self, row: Row) {
+        for (field, column) in row.fields.iter().zip(&self.header) {
+            let why = if field.len() > MAX_FIELD_BYTES {
+                RowFaultKind::TooLong(field.len(), MAX_FIELD_BYTES)
+            } else if field.contains('\0') {
+                RowFaultKind::Nul
+            } else {
+                continue;
+            };
+            self.faults.push(RowFault { row: row.number, column: column.clone(), why });
+        }
+        self.rows.push(row);
+    }
+
+    /// Position of a column, `None` where the header lacks it. A name that occurs twice is a fault.
+    pub(crate) fn column(&mut self, name: &str) -> Option<usize> {
+        let mut found = (0..self.header.len()).filter(|&i| self.header[i] == name);
+        let first = found.next();
+        if found.next().is_some() {
+            let why = RowFaultKind::TwoColumns;
+            self.faults.push(RowFault { row: 0, column: name.to_owned(), why });
+        }
+        first
+    }
+
+    /// Position of a column that must exist; `option` is what names it.
+    pub(crate) fn require(&mut self, name: &str, option: &'static str) -> Result<usize> {
+        self.column(name).ok_or_else(|| DataError::Column {
+            file: self.file.clone(),
+            column: name.to_owned(),
+            found: self.header.clone(),
+            option,
+        })
+    }
+
+    /// Notes a fault of a field.
+    pub(crate) fn fault(&mut self, row: usize, column: usize, why: RowFaultKind) {
+        let column = self.header.get(column).cloned().unwrap_or_default();
+        self.faults.push(RowFault { row, column, why });
+    }
+
+    /// Ends reading: all faults as one error, in the order of the rows.
+    pub(crate) fn check(&mut self) -> Result<()> {
+        if self.faults.is_empty() {
+            return Ok(());
+        }
+        let mut faults = std::mem::take(&mut self.faults);
+        faults.sort_by_key(|fault| fault.row);
+        Err(DataError::Rows { file: self.file.clone(), faults })
+    }
+}
+
+/// A field as text; bytes that are not UTF-8 are read as Windows-1252, which has a character for each.
+fn decode(field: &[u8], legacy: &mut usize) -> String {
+    String::from_utf8(field.to_vec()).unwrap_or_else(|_| {
+        *legacy += 1;
+        field.iter().map(|&byte| windows_1252(byte)).collect()
+    })
+}
+
+/// The characters 0x80 to 0x9F of Windows-1252; the five unused ones map to themselves.
+#[rustfmt::skip]
+const WINDOWS_1252: [char; 32] = [
+    '\u{20ac}', '\u{81}', '\u{201a}', '\u{192}', '\u{201e}', '\u{2026}', '\u{2020}', '\u{2021}',
+    '\u{2c6}', '\u{2030}', '\u{160}', '\u{2039}', '\u{152}', '\u{8d}', '\u{17d}', '\u{8f}',
+    '\u{90}', '\u{2018}', '\u{2019}', '\u{201c}', '\u{201d}', '\u{2022}', '\u{2013}', '\u{2014}',
+    '\u{2dc}', '\u{2122}', '\u{161}', '\u{203a}', '\u{153}', '\u{9d}', '\u{17e}', '\u{178}',
+];
+
+fn windows_1252(byte: u8) -> char {
+    match byte {
+        0x80..=0x9F => WINDOWS_1252[usize::from(byte - 0x80)],
+        _ => char::from(byte),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(content: &[u8]) -> Table {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.csv");
+        fsx::write_atomic(&path, content).unwrap();
+        Table::read(&path).unwrap()
+    }
+
+    #[test]
+    fn marks_and_line_ends_of_other_systems_do_not_matter() {
+        let read = table(b"\xEF\xBB\xBFa, b \r\n1,\"x, \"\"y\"\"\r\nz\"\r\n\r\n2,\r\n");
+        assert_eq!(read.header, ["a", "b"]);
+        let fields: Vec<_> = read.rows.iter().map(|r| (r.number, r.fields.clone())).collect();
+        assert_eq!(
+            fields,
+            [(1, vec!["1".to_owned(), "x, \"y\"\r\nz".to_owned()]), (2, vec!["2".to_owned(), String::new()])]
+        );
+        assert!(read.faults.is_empty());
+    }
+
+    #[test]
+    fn old_encodings_are_read_without_loss() {
+        let read = table(b"text\n39\xB0C \x93ok\x94\nna\xC3\xAFve\n");
+        assert_eq!(read.rows[0].fields, ["39\u{b0}C \u{201c}ok\u{201d}"]);
+        assert_eq!(read.rows[1].fields, ["na\u{ef}ve"]);
+    }
+
+    #[test]
+    fn every_bad_row_is_named() {
+        let long = "x".repeat(MAX_FIELD_BYTES + 1);
+        let mut read = table(format!("a,b,a\n1,2,3\n1,2\n1,\0,3\n1,2,3,4\n1,{long},3\n").as_bytes());
+        assert_eq!(read.column("a"), Some(0));
+        assert_eq!(read.column("c"), None);
+        let text = read.check().unwrap_err().to_string();
+        for part in [
+            "t.csv: 5 faults",
+            "header, column \"a\": the column is listed twice",
+            "row 2: 2 fields, the header has 3",
+            "row 3, column \"b\": the field holds a NUL",
+            "row 4: 4 fields, the header has 3",
+            "row 5, column \"b\": the field holds 1048577 bytes, the limit is 1048576",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Training batches: order, workers, draws and bad files.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use data::batch::PairBatch;
+use data::error::DataError;
+use data::image::augment::AugmentConfig;
+use data::image::{GrayImage, encode};
+use data::loader::{Loader, LoaderConfig};
+use data::record::{Dataset, ImageSource, Phi, Split, Study};
+use data::text::Tokenizer;
+
+use crate::support::write;
+
+const WORDS: [&str; 8] = ["heart", "lungs", "effusion", "nodule", "rib", "edema", "left", "right"];
+
+/// Studies of two flat images and two sentences; the brightness and the words tell which one it is.
+fn dataset(dir: &Path, studies: usize, broken: &[usize]) -> Dataset {
+    let study = |i: usize| {
+        let image = |k: usize| {
+            let pixels = vec![(i * 2 + k) as u8; 24 * 20];
+            let bytes = encode::png(&GrayImage { width: 24, height: 20, pixels }).unwrap();
+            let bytes = if broken.contains(&i) { &bytes[..bytes.len() / 2] } else { &bytes };
+            ImageSource::File(Phi::new(write(dir, &format!("{i}-{k}.png"), bytes)))
+        };
+        Study {
+            patient_id: Phi::new(format!("p{i}")),
+            study_id: Phi::new(format!("s{i}")),
+            images: vec![image(0), image(1)],
+            sentences: (0..2).map(|k| Phi::new(format!("{} {}", WORDS[i % 8], "no ".repeat(1 + k)))).collect(),
+            labels: vec![Some(i % 2 == 0), None],
+            view: String::new(),
+            split: Split::Train,
+            row: i + 1,
+        }
+    };
+    Dataset { name: "set".into(), classes: vec!["a".into(), "b".into()], studies: (0..studies).map(study).collect() }
+}
+
+fn config() -> LoaderConfig {
+    LoaderConfig {
+        seed: 5,
+        batch_size: 4,
+        image_size: 16,
+        sentences: 1,
+        max_tokens: 16,
+        augment: None,
+        shuffle_pairs: false,
+        num_workers: 0,
+        prefetch_bytes: 1 << 20,
+        max_bad_fraction: 0.0,
+    }
+}
+
+fn loader(data: &Dataset, config: LoaderConfig) -> Loader {
+    Loader::new(data.clone(), 20, 1 << 20, Arc::new(Tokenizer::builtin().unwrap()), config).unwrap()
+}
+
+fn batches(loader: &Loader, from: u64, to: u64) -> Vec<PairBatch> {
+    loader.run(from, to).map(Result::unwrap).collect()
+}
+
+/// Bytes of a batch: labels hold NaN, which no comparison of values accepts.
+fn bits(batch: &PairBatch) -> (Vec<u32>, Vec<u32>, Vec<u32>, Vec<u32>, &[u32]) {
+    let raw = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect();
+    (
+        raw(&batch.images),
+        batch.texts.input_ids.clone(),
+        batch.texts.attention_mask.clone(),
+        raw(&batch.labels),
+        &batch.studies,
+    )
+}
+
+#[test]
+fn an_epoch_shows_every_study_once_with_its_own_text_and_labels() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dataset(dir.path(), 12, &[]);
+    let loader = loader(&data, config());
+    assert_eq!((loader.steps_per_epoch(), loader.num_studies()), (3, 12));
+    let tokenizer = Tokenizer::builtin().unwrap();
+    let epochs = [batches(&loader, 0, 3), batches(&loader, 3, 6)];
+    for epoch in &epochs {
+        let mut seen: Vec<u32> = epoch.iter().flat_map(|b| b.studies.clone()).collect();
+        seen.sort_unstable();
+        assert_eq!(seen, (0..12).collect::<Vec<u32>>());
+        for batch in epoch {
+            for (i, &study) in batch.studies.iter().enumerate() {
+                // The middle of the picture: the padding to a square is black.
+                let value = batch.images[i * 256 + 8 * 16 + 8] * 255.0;
+                let image = value.round() as u32;
+                assert!(image / 2 == study, "{image} {study}");
+                let ids = &batch.texts.input_ids[i * batch.texts.tokens..];
+                assert_eq!(Some(ids[1]), tokenizer.id(WORDS[study as usize % 8]));
+                assert_eq!(batch.labels[i * 2], f32::from(u8::from(study % 2 == 0)));
+                assert!(batch.labels[i * 2 + 1].is_nan());
+            }
+        }
+    }
+    assert_ne!(epochs[0][0].studies, epochs[1][0].studies);
+    // Both images and both sentences are drawn in 24 views: missing one has a chance of 2 * 2^-24.
+    let all: Vec<&PairBatch> = epochs.iter().flatten().collect();
+    let images =
+        |odd: u32| all.iter().any(|b| (0..4).any(|i| (b.images[i * 256 + 136] * 255.0).round() as u32 % 2 == odd));
+    assert!(images(0) && images(1));
+    let lengths: Vec<u32> =
+        all.iter().flat_map(|b| b.texts.attention_mask.chunks(b.texts.tokens).map(|m| m.iter().sum())).collect();
+    assert!(lengths.contains(&4) && lengths.contains(&5) && lengths.len() == 24);
+}
+
+#[test]
+fn batches_do_not_depend_on_workers_or_on_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dataset(dir.path(), 13, &[]);
+    let with = |num_workers, prefetch_bytes| {
+        let augment = Some(AugmentConfig::default());
+        loader(&data, LoaderConfig { num_workers, prefetch_bytes, augment, ..config() })
+    };
+    let inline = batches(&with(0, 0), 0, 20);
+    assert_eq!(inline.len(), 20);
+    for workers in [1, 2, 8] {
+        for prefetch in [0, 1 << 20] {
+            let threaded = batches(&with(workers, prefetch), 0, 20);
+            assert!(inline.iter().zip(&threaded).all(|(a, b)| bits(a) == bits(b)), "{workers} workers");
+        }
+    }
+    let late = batches(&with(2, 1 << 20), 11, 20);
+    assert!(inline[11..].iter().zip(&late).all(|(a, b)| bits(a) == bits(b)));
+    assert_eq!(bits(&inline[7]), bits(&with(0, 0).batch(7).unwrap()));
+    // Another seed gives other batches.
+    let other = loader(&data, LoaderConfig { seed: 6, augment: Some(AugmentConfig::default()), ..config() });
+    assert_ne!(bits(&inline[0]), bits(&other.batch(0).unwrap()));
+}
+
+#[test]
+fn a_run_that_is_dropped_early_ends_its_workers() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dataset(dir.path(), 8, &[]);
+    let loader = loader(&data, LoaderConfig { num_workers: 3, prefetch_bytes: 0, ..config() });
+    let mut run = loader.run(0, 1_000_000);
+    assert!(run.next().unwrap().is_ok());
+    drop(run);
+}
+
+#[test]
+fn unreadable_studies_are_replaced_and_listed() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dataset(dir.path(), 12, &[3, 7]);
+    let tolerant = || LoaderConfig { max_bad_fraction: 0.2, ..config() };
+    let one = loader(&data, tolerant());
+    let shown: Vec<PairBatch> = batches(&one, 0, 6);
+    assert!(shown.iter().all(|b| b.len == 4 && b.studies.len() == 4 && b.images.len() == 4 * 256));
+    assert!(shown.iter().all(|b| !b.studies.contains(&3) && !b.studies.contains(&7)));
+    let truncated = "the image file is truncated".to_owned();
+    assert_eq!(one.quarantine(), [(4, truncated.clone()), (8, truncated)]);
+    // The substitutes are drawn from the keys alone.
+    let two = loader(&data, LoaderConfig { num_workers: 2, ..tolerant() });
+    assert!(shown.iter().zip(batches(&two, 0, 6)).all(|(a, b)| bits(a) == bits(&b)));
+}
+
+#[test]
+fn too_many_unreadable_studies_end_in_a_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dataset(dir.path(), 12, &[3, 7]);
+    // A tenth of 12 studies allows one; so does any fraction above zero.
+    for (max_bad_fraction, allowed) in [(0.1, 1), (0.001, 1), (0.0, 0)] {
+        let loader = loader(&data, LoaderConfig { max_bad_fraction, ..config() });
+        let error = loader.run(0, 3).find_map(Result::err).unwrap();
+        assert_eq!(error.exit_code(), 3);
+        let DataError::TooManyBad { bad, total, limit, causes, .. } = error else { panic!("{error}") };
+        assert_eq!((bad, total, limit), (allowed + 1, 12, allowed));
+        let rows: Vec<usize> = causes.iter().flat_map(|(_, rows)| rows.clone()).collect();
+        assert!(rows.len() == bad && rows.iter().all(|r| [4, 8].contains(r)), "{rows:?}");
+    }
+}
+
+#[test]
+fn shuffled_pairs_never_show_a_study_its_own_text() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dataset(dir.path(), 8, &[]);
+    let tokenizer = Tokenizer::builtin().unwrap();
+    let loader = loader(&data, LoaderConfig { shuffle_pairs: true, ..config() });
+    for batch in batches(&loader, 0, 4) {
+        for (i, &study) in batch.studies.iter().enumerate() {
+            let id = batch.texts.input_ids[i * batch.texts.tokens + 1];
+            assert_ne!(Some(id), tokenizer.id(WORDS[study as usize]));
+        }
+    }
+}
+
+#[test]
+fn settings_are_checked_before_the_first_batch() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dataset(dir.path(), 6, &[]);
+    let tokenizer = Arc::new(Tokenizer::builtin().unwrap());
+    let refuse = |config| Loader::new(data.clone(), 20, 0, Arc::clone(&tokenizer), config).unwrap_err().to_string();
+    assert!(refuse(LoaderConfig { batch_size: 7, ..config() }).contains("data.batch_size = 7"));
+    assert!(refuse(LoaderConfig { batch_size: 0, ..config() }).contains("data.batch_size = 0"));
+    assert!(refuse(LoaderConfig { max_tokens: 2, ..config() }).contains("max_length = 2"));
+    let augment = Some(AugmentConfig { flip: 2.0, ..AugmentConfig::default() });
+    assert!(refuse(LoaderConfig { augment, ..config() }).contains("augment.flip"));
+}
+
+#[test]
+fn images_beyond_the_cache_are_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dataset(dir.path(), 8, &[]);
+    let tokenizer = Arc::new(Tokenizer::builtin().unwrap());
+    let make = |bytes| Loader::new(data.clone(), 20, bytes, Arc::clone(&tokenizer), config()).unwrap();
+    let (none, all) = (make(0), make(1 << 20));
+    let done = std::sync::atomic::AtomicUsize::new(0);
+    all.store().prefill(|n| {
+        done.fetch_max(n, std::sync::atomic::Ordering::Relaxed);
+    });
+    assert_eq!((done.into_inner(), all.store().len()), (16, 16));
+    // With all images in memory the files are not needed any more.
+    let expected = batches(&none, 0, 4);
+    dir.close().unwrap();
+    assert!(batches(&all, 0, 4).iter().zip(&expected).all(|(a, b)| bits(a) == bits(b)));
+    assert!(none.batch(0).is_err());
+}

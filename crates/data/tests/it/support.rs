@@ -1,0 +1,58 @@
+//! What the tests share: golden files and small data sets.
+
+use std::path::{Path, PathBuf};
+
+use safetensors::{Dtype, SafeTensors};
+
+/// A golden file of tensors.
+pub(crate) struct Golden(Vec<u8>);
+
+impl Golden {
+    pub(crate) fn read(name: &str) -> Self {
+        Self(std::fs::read(golden_path(&format!("{name}.safetensors"))).unwrap())
+    }
+
+    fn view(&self, name: &str, dtype: Dtype) -> (Vec<usize>, Vec<u8>) {
+        let tensors = SafeTensors::deserialize(&self.0).unwrap();
+        let tensor = tensors.tensor(name).unwrap();
+        assert_eq!(tensor.dtype(), dtype, "{name}");
+        (tensor.shape().to_vec(), tensor.data().to_vec())
+    }
+
+    pub(crate) fn bytes(&self, name: &str) -> (Vec<usize>, Vec<u8>) {
+        self.view(name, Dtype::U8)
+    }
+
+    pub(crate) fn floats(&self, name: &str) -> (Vec<usize>, Vec<f32>) {
+        let (shape, data) = self.view(name, Dtype::F32);
+        (shape, data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect())
+    }
+
+    pub(crate) fn doubles(&self, name: &str) -> Vec<f64> {
+        let data = self.view(name, Dtype::F64).1;
+        data.chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap())).collect()
+    }
+}
+
+/// A file of the folder of golden files.
+pub(crate) fn golden_path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/golden").join(name)
+}
+
+/// A folder of real data beside the repository, `None` (with a line that says so) where it is absent.
+pub(crate) fn shared(folder: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data").join(folder);
+    if !path.is_dir() {
+        println!("skipped: {} is not there", path.display());
+        return None;
+    }
+    Some(path)
+}
+
+/// Writes a file into a folder.
+pub(crate) fn write(dir: &Path, name: &str, content: &[u8]) -> PathBuf {
+    let path = dir.join(name);
+    data::fsx::create_dir_all(path.parent().unwrap()).unwrap();
+    data::fsx::write_atomic(&path, content).unwrap();
+    path
+}

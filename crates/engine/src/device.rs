@@ -1,0 +1,234 @@
+//! Devices by name, chosen at run time: the only file that knows which backends are compiled in.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::str::FromStr;
+
+use burn::tensor::{Device, Tensor};
+
+use crate::error::{DeviceProblem, EngineError, Result};
+
+/// A kind of device, in the order in which `auto` tries them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Cuda,
+    Vulkan,
+    Wgpu,
+    Cpu,
+    NdArray,
+}
+
+const KINDS: [Kind; 5] = [Kind::Cuda, Kind::Vulkan, Kind::Wgpu, Kind::Cpu, Kind::NdArray];
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Cuda => "cuda",
+            Self::Vulkan => "vulkan",
+            Self::Wgpu => "wgpu",
+            Self::Cpu => "cpu",
+            Self::NdArray => "ndarray",
+        }
+    }
+
+    /// The cargo feature that brings it.
+    fn feature(self) -> &'static str {
+        if self == Self::Cpu { "flex" } else { self.name() }
+    }
+
+    fn is_compiled(self) -> bool {
+        match self {
+            Self::Cuda => cfg!(feature = "cuda"),
+            Self::Vulkan => cfg!(feature = "vulkan"),
+            Self::Wgpu => cfg!(feature = "wgpu"),
+            Self::Cpu => cfg!(feature = "flex"),
+            Self::NdArray => cfg!(feature = "ndarray"),
+        }
+    }
+
+    /// The device without touching its driver; `None` where the backend is not compiled in.
+    #[cfg_attr(
+        not(any(feature = "cuda", feature = "vulkan", feature = "wgpu")),
+        expect(unused_variables, reason = "only cards have an index")
+    )]
+    fn device(self, index: Option<usize>) -> Option<Device> {
+        match self {
+            #[cfg(feature = "cuda")]
+            Self::Cuda => Some(Device::cuda(index.unwrap_or(0))),
+            #[cfg(feature = "vulkan")]
+            Self::Vulkan => Some(Device::vulkan(adapter(index))),
+            #[cfg(feature = "wgpu")]
+            Self::Wgpu => Some(Device::wgpu(adapter(index))),
+            #[cfg(feature = "flex")]
+            Self::Cpu => Some(Device::flex()),
+            #[cfg(feature = "ndarray")]
+            Self::NdArray => Some(Device::ndarray()),
+            #[cfg_attr(
+                all(
+                    feature = "cuda",
+                    feature = "vulkan",
+                    feature = "wgpu",
+                    feature = "flex",
+                    feature = "ndarray"
+                ),
+                expect(unreachable_patterns, reason = "every backend is compiled in")
+            )]
+            _ => None,
+        }
+    }
+}
+
+#[cfg(any(feature = "vulkan", feature = "wgpu"))]
+fn adapter(index: Option<usize>) -> burn::tensor::DeviceKind {
+    use burn::tensor::DeviceKind;
+    index.map_or(DeviceKind::DefaultDevice, DeviceKind::DiscreteGpu)
+}
+
+/// What a user writes after `--device`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DeviceSpec {
+    /// The first that works of cuda, vulkan, wgpu, cpu, ndarray.
+    #[default]
+    Auto,
+    /// A certain device.
+    #[expect(private_interfaces, reason = "kinds are reached by their names alone")]
+    Named {
+        /// Its kind.
+        kind: Kind,
+        /// Its number, where one was written.
+        index: Option<usize>,
+    },
+}
+
+impl fmt::Display for DeviceSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Named { kind, index: None } => f.write_str(kind.name()),
+            Self::Named { kind, index: Some(index) } => write!(f, "{}:{index}", kind.name()),
+        }
+    }
+}
+
+impl FromStr for DeviceSpec {
+    type Err = EngineError;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let unknown = || problem(text, DeviceProblem::UnknownName);
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        let (name, index) = match text.split_once(':') {
+            Some((name, index)) => (name, Some(index.parse().map_err(|_| unknown())?)),
+            None => (text, None),
+        };
+        let kind = KINDS.into_iter().find(|kind| kind.name() == name).ok_or_else(unknown)?;
+        if index.is_some() && matches!(kind, Kind::Cpu | Kind::NdArray) {
+            return Err(unknown());
+        }
+        Ok(Self::Named { kind, index })
+    }
+}
+
+/// Names of the backends compiled into this program, in the order in which `auto` tries them.
+pub fn compiled() -> Vec<&'static str> {
+    KINDS.into_iter().filter(|kind| kind.is_compiled()).map(Kind::name).collect()
+}
+
+fn problem(requested: &str, why: DeviceProblem) -> EngineError {
+    let available = compiled().into_iter().map(str::to_owned).collect();
+    EngineError::Device { requested: requested.to_owned(), available, why }
+}
+
+impl DeviceSpec {
+    /// Opens the device and runs one small operation on it.
+    ///
+    /// Returns the device and its name (`auto` becomes what was found).
+    ///
+    /// # Errors
+    /// [`EngineError::Device`], one sentence, where it is not compiled in, absent or without a driver.
+    pub fn open(self) -> Result<(Device, String)> {
+        match self {
+            Self::Named { kind, index } => {
+                let device = open(kind, index).map_err(|why| problem(&self.to_string(), why))?;
+                Ok((device, self.to_string()))
+            }
+            Self::Auto => {
+                let mut last = DeviceProblem::NotCompiled { feature: "flex" };
+                for kind in KINDS.into_iter().filter(|kind| kind.is_compiled()) {
+                    match open(kind, None) {
+                        Ok(device) => return Ok((device, kind.name().to_owned())),
+                        Err(why) => last = why,
+                    }
+                }
+                Err(problem("auto", last))
+            }
+        }
+    }
+}
+
+/// The device after a probe: drivers are loaded lazily and a missing one panics at the first operation.
+fn open(kind: Kind, index: Option<usize>) -> Result<Device, DeviceProblem> {
+    let Some(device) = kind.device(index) else {
+        return Err(DeviceProblem::NotCompiled { feature: kind.feature() });
+    };
+    let probe = device.clone();
+    let outcome = quietly(|| {
+        let sum: f32 = Tensor::<1>::ones([4], &probe).sum().into_scalar();
+        sum
+    });
+    match outcome {
+        Ok(4.0) => Ok(device),
+        Ok(sum) => Err(DeviceProblem::Driver { reason: format!("1 + 1 + 1 + 1 gave {sum}") }),
+        Err(reason) => Err(DeviceProblem::Driver { reason }),
+    }
+}
+
+/// Runs something that may panic, on any thread, without printing the panic; the message is the error.
+fn quietly<T>(body: impl FnOnce() -> T) -> Result<T, String> {
+    use std::sync::{Arc, Mutex, PoisonError};
+    let first = Arc::new(Mutex::new(None::<String>));
+    let seen = Arc::clone(&first);
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let text = info.payload_as_str().unwrap_or("panic without a message");
+        let line = text.lines().next().unwrap_or(text).to_owned();
+        seen.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(line);
+    }));
+    let outcome = catch_unwind(AssertUnwindSafe(body));
+    std::panic::set_hook(hook);
+    outcome.map_err(|_| {
+        let message = first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        message.unwrap_or_else(|| "the backend gave no reason".to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_parsed_and_printed() {
+        for name in ["auto", "cpu", "cuda", "cuda:1", "wgpu:0", "vulkan", "ndarray"] {
+            assert_eq!(name.parse::<DeviceSpec>().unwrap().to_string(), name);
+        }
+        for name in ["gpu", "cuda:x", "cpu:0", "", "cuda:-1"] {
+            assert!(name.parse::<DeviceSpec>().is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_device_that_is_not_compiled_in_says_what_is() {
+        for kind in KINDS.into_iter().filter(|kind| !kind.is_compiled()) {
+            let error = DeviceSpec::Named { kind, index: None }.open().unwrap_err().to_string();
+            assert!(error.contains("not compiled in") && error.contains(kind.feature()), "{error}");
+            assert!(compiled().iter().all(|name| error.contains(name)), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_panic_of_a_driver_becomes_its_first_line() {
+        let error = quietly(|| panic!("no driver\nand more")).map(|()| 0).unwrap_err();
+        assert_eq!(error, "no driver");
+    }
+}

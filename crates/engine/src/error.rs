@@ -1,0 +1,241 @@
+//! The errors of this crate: what failed, where, why and what to do next.
+
+use std::io;
+use std::path::PathBuf;
+
+use data::error::DataError;
+use thiserror::Error;
+
+use crate::config::ConfigError;
+
+/// Result of this crate.
+pub type Result<T, E = EngineError> = std::result::Result<T, E>;
+
+/// Everything that configuring, running and saving can fail with.
+#[derive(Debug, Error)]
+pub enum EngineError {
+    /// A configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Data or a file could not be read or written.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// An architecture or a weights file cannot be used.
+    #[error(transparent)]
+    Model(#[from] model::ModelError),
+    /// A device cannot be used.
+    #[error("device \"{requested}\" {why}; available here: {}", available.join(", "))]
+    Device {
+        /// The device as it was typed.
+        requested: String,
+        /// Devices that this binary can use on this machine.
+        available: Vec<String>,
+        /// Why it cannot be used.
+        why: DeviceProblem,
+    },
+    /// A checkpoint or a weights file cannot be used.
+    #[error("{}: {why}", path.display())]
+    Checkpoint {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why it cannot be used.
+        why: CheckpointProblem,
+    },
+    /// A run folder cannot be used.
+    #[error("{}: {why}", path.display())]
+    RunDir {
+        /// The folder.
+        path: PathBuf,
+        /// Why it cannot be used.
+        why: RunDirProblem,
+    },
+    /// A number that training depends on is NaN or infinite.
+    #[error(
+        "{what} is {value} at step {step}: training cannot go on. Lower the learning rate, raise the temperature or \
+         look for broken images with the sample counts of the log"
+    )]
+    NonFinite {
+        /// Name of the number, as it is logged.
+        what: String,
+        /// Its value.
+        value: f64,
+        /// Optimizer updates done before.
+        step: u64,
+    },
+}
+
+impl EngineError {
+    /// The exit code of a program that ends with this error: 2 for a wrong configuration or folder, 3 for rejected
+    /// data, 4 where storage failed, else 1.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) | Self::RunDir { .. } | Self::Model(model::ModelError::Config { .. }) => 2,
+            Self::Data(DataError::Io { source, .. }) if is_storage(source) => 4,
+            Self::Data(error) => error.exit_code(),
+            Self::Device { .. } | Self::Checkpoint { .. } | Self::NonFinite { .. } | Self::Model(_) => 1,
+        }
+    }
+}
+
+/// Whether the disk refused, rather than a path being wrong.
+fn is_storage(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem | FileTooLarge)
+}
+
+/// Why a device cannot be used; continues the sentence `device "cuda:1" ...`.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum DeviceProblem {
+    /// Not a name of a device.
+    #[error(
+        "is not a device: write auto, cpu, ndarray, cuda, wgpu or vulkan, the last three with a number if needed \
+         (cuda:1)"
+    )]
+    UnknownName,
+    /// The backend was left out of this binary.
+    #[error("is not compiled in: build with --features {feature}")]
+    NotCompiled {
+        /// The cargo feature that brings the backend.
+        feature: &'static str,
+    },
+    /// The machine has fewer devices of this kind.
+    #[error("does not exist: {count} found, counted from 0")]
+    NoSuchIndex {
+        /// Devices of this kind on this machine.
+        count: usize,
+    },
+    /// The driver is absent or refused.
+    #[error("cannot be opened ({reason}): is its driver installed?")]
+    Driver {
+        /// The driver's or the backend's answer, on one line.
+        reason: String,
+    },
+}
+
+/// Why a checkpoint or a weights file cannot be used; continues the sentence `<path>: ...`.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum CheckpointProblem {
+    /// There is nothing to load.
+    #[error("no checkpoint here; give a run folder, a checkpoint folder or a .safetensors file")]
+    Missing,
+    /// A file of the checkpoint is absent or differs from what was saved.
+    #[error("{file} is not what was saved: the copy is incomplete or damaged, use an older checkpoint")]
+    Damaged {
+        /// The file, relative to the checkpoint.
+        file: String,
+    },
+    /// The file is not what its name says.
+    #[error("not a readable checkpoint: {reason}")]
+    Format {
+        /// The parser's answer.
+        reason: String,
+    },
+    /// The checkpoint was written by a newer version.
+    #[error("format version {found}, this program reads up to {supported}: use a newer version of it")]
+    Version {
+        /// Version of the file.
+        found: u32,
+        /// Newest version that this program reads.
+        supported: u32,
+    },
+    /// Names of the tensors differ from the model's.
+    #[error(
+        "does not fit the model: {} missing ({}), {} unknown ({}). Is it the right recipe?",
+        missing.len(), few(missing), unused.len(), few(unused)
+    )]
+    Keys {
+        /// Tensors of the model that the file lacks.
+        missing: Vec<String>,
+        /// Tensors of the file that the model lacks.
+        unused: Vec<String>,
+    },
+    /// A tensor has another shape than the model's.
+    #[error("{key} has shape {found:?}, the model needs {expected:?}. Is it the right recipe?")]
+    Shape {
+        /// Name of the tensor.
+        key: String,
+        /// Shape in the file.
+        found: Vec<usize>,
+        /// Shape in the model.
+        expected: Vec<usize>,
+    },
+    /// A tensor holds NaN or infinity.
+    #[error("{key} holds NaN or infinite values: use an older checkpoint")]
+    NonFinite {
+        /// Name of the tensor.
+        key: String,
+    },
+}
+
+/// Why a run folder cannot be used; continues the sentence `<path>: ...`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum RunDirProblem {
+    /// It holds a run that ended.
+    #[error("holds a finished run, which is never overwritten: choose another --out, or delete the folder")]
+    Finished,
+    /// It holds a run that did not end.
+    #[error("holds a run that did not finish: choose another --out, or delete the folder if nothing uses it")]
+    Unfinished,
+    /// It holds files that no run wrote.
+    #[error("is not empty: choose a new or an empty folder for --out")]
+    Foreign,
+    /// It is a file.
+    #[error("is a file: choose a folder for --out")]
+    NotAFolder,
+    /// It is not a run folder.
+    #[error("is not a run folder: it has no config.toml")]
+    NoRun,
+    /// Every numbered name is taken.
+    #[error("and its numbered successors are taken: give a folder with --out")]
+    NoFreeName,
+}
+
+/// The first names of a list and how many follow.
+fn few(names: &[String]) -> String {
+    const SHOWN: usize = 10;
+    let mut text = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN {
+        text.push_str(", ...");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn device_errors_are_one_sentence_with_what_is_there() {
+        let error = EngineError::Device {
+            requested: "cuda:1".to_owned(),
+            available: vec!["cpu".to_owned(), "vulkan:0".to_owned()],
+            why: DeviceProblem::NotCompiled { feature: "cuda" },
+        };
+        assert_eq!(
+            error.to_string(),
+            "device \"cuda:1\" is not compiled in: build with --features cuda; available here: cpu, vulkan:0"
+        );
+        assert_eq!(error.exit_code(), 1);
+    }
+
+    #[test]
+    fn long_lists_of_tensors_are_cut() {
+        let missing: Vec<String> = (0..11).map(|i| format!("t{i}")).collect();
+        let text = CheckpointProblem::Keys { missing, unused: vec!["x".to_owned()] }.to_string();
+        assert_eq!(
+            text,
+            "does not fit the model: 11 missing (t0, t1, t2, t3, t4, t5, t6, t7, t8, t9, ...), 1 unknown (x). Is it \
+             the right recipe?"
+        );
+    }
+
+    #[test]
+    fn exit_codes_tell_whose_fault_it_was() {
+        let io = |kind: io::ErrorKind| DataError::Io { action: "write", path: "x".into(), source: kind.into() };
+        assert_eq!(EngineError::from(io(io::ErrorKind::StorageFull)).exit_code(), 4);
+        assert_eq!(EngineError::from(io(io::ErrorKind::NotFound)).exit_code(), 1);
+        assert_eq!(EngineError::from(ConfigError::SetSyntax { text: "a".to_owned() }).exit_code(), 2);
+        assert_eq!(EngineError::RunDir { path: "x".into(), why: RunDirProblem::Finished }.exit_code(), 2);
+        assert_eq!(EngineError::NonFinite { what: "loss".to_owned(), value: f64::NAN, step: 3 }.exit_code(), 1);
+    }
+}

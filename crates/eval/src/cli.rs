@@ -1,0 +1,220 @@
+//! The command line of `eval`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use data::prompt::Prompts;
+use data::record::Dataset;
+use data::source::pairs_csv::{PairsColumns, PairsConfig};
+use data::source::parts::{PairsSource, Parts, PhantomSource, SourceConfig};
+use data::split::SplitConfig;
+use engine::checkpoint::Checkpoint;
+use engine::device::DeviceSpec;
+use engine::logging;
+use engine::progress::Ui;
+use serde_json::{Map, Value, json};
+
+use crate::error::Result;
+use crate::linear_probe::ProbeConfig;
+use crate::metric::Bootstrap;
+use crate::tasks::{ProbeParts, Tools, Towers, probe};
+
+/// Evaluates a checkpoint.
+#[derive(Debug, Parser)]
+#[command(name = "roentgen-eval", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Classifies images by prompts, without having seen a label.
+    ZeroShot {
+        #[command(flatten)]
+        common: Common,
+        /// A TOML file with [[class]] tables: name, positive, negative; default: the built-in phantom prompts.
+        #[arg(long)]
+        prompts: Option<PathBuf>,
+    },
+    /// Finds images by text, images by image and texts by image.
+    Retrieval {
+        #[command(flatten)]
+        common: Common,
+        /// Cut-offs.
+        #[arg(long, value_delimiter = ',', default_values_t = [1, 5, 10, 50])]
+        k: Vec<usize>,
+    },
+    /// Fits logistic regression on frozen image features.
+    LinearProbe {
+        #[command(flatten)]
+        common: Common,
+        /// Learning rate.
+        #[arg(long, default_value_t = ProbeConfig::default().lr)]
+        lr: f64,
+        /// Longest training in epochs.
+        #[arg(long, default_value_t = ProbeConfig::default().max_epochs)]
+        epochs: u64,
+        /// Seed of order, dropout and the initial layer.
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+    },
+}
+
+/// Which part of a CSV is evaluated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum PartName {
+    All,
+    Train,
+    Validate,
+    Test,
+}
+
+#[derive(Debug, Args)]
+struct Common {
+    /// A run folder or a model.safetensors.
+    #[arg(long)]
+    weights: PathBuf,
+    /// A CSV of images; default: the built-in phantoms.
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Column with the image path, relative to the CSV's folder.
+    #[arg(long, requires = "data")]
+    image_column: Option<String>,
+    /// Column with the report or note.
+    #[arg(long, requires = "data")]
+    text_column: Option<String>,
+    /// Column of one class, with 1, 0 or blank; may be repeated. Default: a column `labels` of "a|b" lists.
+    #[arg(long, requires = "data")]
+    label_column: Vec<String>,
+    /// Column with the patient, for splits and intervals.
+    #[arg(long, requires = "data")]
+    patient_column: Option<String>,
+    /// Folder that image paths are relative to.
+    #[arg(long, requires = "data")]
+    image_root: Option<PathBuf>,
+    /// Part of a CSV to evaluate; parts follow its split column, else patients are split as recipes do by default.
+    #[arg(long, value_enum, default_value = "all", requires = "data")]
+    part: PartName,
+    /// Images encoded at once; changes speed and memory, not figures.
+    #[arg(long, default_value_t = 32)]
+    batch_size: usize,
+    /// Resamples of an interval.
+    #[arg(long, default_value_t = 1000)]
+    resamples: usize,
+    /// auto, cpu, cuda[:n], wgpu[:n], vulkan[:n] or ndarray, among those compiled in.
+    #[arg(long, default_value = "auto", env = "ROENTGEN_DEVICE")]
+    device: String,
+    /// Prints JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+    /// auto, plain or bars.
+    #[arg(long, default_value = "auto")]
+    ui: Ui,
+}
+
+impl Common {
+    fn parts(&self) -> Result<Parts> {
+        let Some(manifest) = &self.data else {
+            return Ok(SourceConfig::Phantom(PhantomSource::default()).parts()?);
+        };
+        let usual = PairsColumns::default();
+        let columns = PairsColumns {
+            image: self.image_column.clone().unwrap_or(usual.image),
+            text: self.text_column.clone().unwrap_or(usual.text),
+            patient: self.patient_column.clone().unwrap_or(usual.patient),
+            ..PairsColumns::default()
+        };
+        let csv = PairsConfig {
+            columns,
+            label_columns: self.label_column.clone(),
+            image_root: self.image_root.clone().unwrap_or_default(),
+            ..PairsConfig::default()
+        };
+        let source = PairsSource { manifest: manifest.clone(), csv, split: SplitConfig::default() };
+        Ok(source.parts()?)
+    }
+
+    /// The studies to evaluate: of phantoms the held-out part, of a CSV what `--part` names.
+    fn dataset(&self) -> Result<(Dataset, Parts)> {
+        let parts = self.parts()?;
+        let dataset = match (self.part, self.data.is_some()) {
+            (_, false) | (PartName::Test, true) => parts.test.clone(),
+            (PartName::Train, true) => parts.train.clone(),
+            (PartName::Validate, true) => parts.validate.clone(),
+            (PartName::All, true) => {
+                let all = [&parts.train, &parts.validate, &parts.test];
+                let mut studies: Vec<_> = all.iter().flat_map(|part| part.studies.iter().cloned()).collect();
+                studies.sort_by_key(|study| study.row);
+                Dataset { studies, ..parts.train.clone() }
+            }
+        };
+        Ok((dataset, parts))
+    }
+
+    fn tools(&self, ks: &[usize]) -> Result<Tools> {
+        let (device, _) = self.device.parse::<DeviceSpec>()?.open()?;
+        Ok(Tools {
+            device,
+            ui: self.ui,
+            batch_size: self.batch_size.max(1),
+            ks: ks.to_vec(),
+            bootstrap: Bootstrap { resamples: self.resamples, ..Bootstrap::default() },
+            cache_bytes: 0,
+        })
+    }
+}
+
+/// Runs the command; the text is for standard output.
+///
+/// # Errors
+/// See [`crate::EvalError`]; its exit code is the program's.
+pub fn main(cli: &Cli) -> Result<String> {
+    logging::init(0);
+    let (common, name, figures) = match &cli.task {
+        Task::ZeroShot { common, prompts } => (common, "zero_shot", run_zero_shot(common, prompts.as_deref())?),
+        Task::Retrieval { common, k } => (common, "retrieval", run_retrieval(common, k)?),
+        Task::LinearProbe { common, lr, epochs, seed } => {
+            let config = ProbeConfig { lr: *lr, max_epochs: *epochs, seed: *seed, ..ProbeConfig::default() };
+            (common, "linear_probe", run_probe(common, &config)?)
+        }
+    };
+    let figures = Value::Object(Map::from_iter([(name.to_owned(), figures)]));
+    Ok(if common.json { format!("{figures:#}\n") } else { format!("{}\n", crate::show::table(&figures)) })
+}
+
+fn run_zero_shot(common: &Common, prompts: Option<&std::path::Path>) -> Result<Value> {
+    let tools = common.tools(&[])?;
+    let checkpoint = Checkpoint::read(&common.weights)?;
+    let (tokenizer, text) = checkpoint.tokenizer()?;
+    let prompts = match prompts {
+        Some(path) => {
+            let bytes = data::fsx::read_capped(path, 1 << 20)?;
+            Prompts::parse(&String::from_utf8_lossy(&bytes))?
+        }
+        None => Prompts::phantom(),
+    };
+    let (dataset, _) = common.dataset()?;
+    Ok(json!(Towers::new(&checkpoint, &tokenizer, text.max_tokens, &tools)?.zero_shot(&dataset, &prompts)?))
+}
+
+fn run_retrieval(common: &Common, ks: &[usize]) -> Result<Value> {
+    let tools = common.tools(ks)?;
+    let checkpoint = Checkpoint::read(&common.weights)?;
+    let (tokenizer, text) = checkpoint.tokenizer()?;
+    let towers = Towers::new(&checkpoint, &tokenizer, text.max_tokens, &tools)?;
+    let (dataset, parts) = common.dataset()?;
+    Ok(match &parts.categories {
+        Some(categories) => json!(towers.retrieval_by_category(categories, &Prompts::phantom())?),
+        None => json!(towers.retrieval_by_pairs(&dataset)?),
+    })
+}
+
+fn run_probe(common: &Common, config: &ProbeConfig) -> Result<Value> {
+    let tools = common.tools(&[])?;
+    let checkpoint = Checkpoint::read(&common.weights)?;
+    let encoder = checkpoint.image_encoder(&tools.device)?;
+    let parts = common.parts()?;
+    let parts = ProbeParts { train: &parts.train, validate: &parts.validate, test: &parts.test };
+    Ok(json!(probe("linear probe", &encoder, &checkpoint.card.preprocess, parts, config, &tools)?))
+}

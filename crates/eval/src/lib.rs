@@ -1,0 +1,15 @@
+//! Evaluation: metrics, zero-shot classification, retrieval and linear probes of any checkpoint.
+
+pub mod classes;
+pub mod cli;
+pub mod embed;
+pub mod error;
+pub mod linear_probe;
+pub mod metric;
+pub mod ranking;
+pub mod retrieval;
+pub mod show;
+pub mod tasks;
+pub mod zero_shot;
+
+pub use error::{EvalError, Result};

@@ -1,0 +1,191 @@
+//! Linear probe: logistic regression on frozen image features.
+//!
+//! Zhang et al. 2022, section 4.2: Adam, weight decay 1e-6, dropout 0.2 before the layer, batch 64, learning rate halved
+//! after 3 epochs without a better validation score, stop after 10, best epoch tested. Features are computed once per
+//! image without augmentation, which keeps a probe at seconds.
+//!
+//! Shape letters: `N` images, `D` feature width, `K` classes.
+
+use burn::module::Module;
+use burn::nn::{Dropout, DropoutConfig, Linear, LinearConfig};
+use burn::optim::decay::WeightDecayConfig;
+use burn::optim::{AdamConfig, GradientsParams};
+use burn::tensor::{Device, Tensor, TensorData};
+use data::record::Dataset;
+use data::rng::{Purpose, key, permutation};
+use model::ops::bce_with_logits;
+use serde::{Deserialize, Serialize};
+
+use crate::classes::{ClassFigures, class_figures};
+use crate::error::{EvalError, Result};
+use crate::metric::{Bootstrap, auroc, macro_mean};
+
+/// Protocol of a probe; the defaults are the paper's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProbeConfig {
+    /// Learning rate.
+    pub lr: f64,
+    /// Weight decay (L2).
+    pub weight_decay: f32,
+    /// Dropout before the layer.
+    pub dropout: f64,
+    /// Images per step.
+    pub batch_size: usize,
+    /// Longest training in epochs.
+    pub max_epochs: u64,
+    /// Epochs without a better validation score after which the learning rate is halved.
+    pub halve_after: u32,
+    /// Epochs without a better validation score after which training ends.
+    pub stop_after: u32,
+    /// Seed of order, dropout and the initial layer.
+    pub seed: u64,
+}
+
+impl Default for ProbeConfig {
+    fn default() -> Self {
+        Self {
+            lr: 1e-4,
+            weight_decay: 1e-6,
+            dropout: 0.2,
+            batch_size: 64,
+            max_epochs: 1000,
+            halve_after: 3,
+            stop_after: 10,
+            seed: 0,
+        }
+    }
+}
+
+/// Features of a set of images with their labels.
+#[derive(Debug, Clone)]
+pub struct ProbeSet<'a> {
+    /// The studies.
+    pub dataset: &'a Dataset,
+    /// (study, image) of each row.
+    pub images: &'a [(usize, usize)],
+    /// `[N, D]`, row-major.
+    pub features: &'a [f32],
+    /// `D`.
+    pub width: usize,
+}
+
+impl ProbeSet<'_> {
+    fn label(&self, row: usize, class: usize) -> Option<bool> {
+        self.dataset.studies[self.images[row].0].labels.get(class).copied().flatten()
+    }
+
+    /// Features, targets and mask of some rows on a device.
+    fn tensors(&self, rows: &[u32], device: &Device) -> (Tensor<2>, Tensor<2>, Tensor<2>) {
+        let k = self.dataset.classes.len();
+        let features: Vec<f32> = rows
+            .iter()
+            .flat_map(|&row| self.features[row as usize * self.width..(row as usize + 1) * self.width].iter().copied())
+            .collect();
+        let labels = rows.iter().flat_map(|&row| (0..k).map(move |class| (row as usize, class)));
+        let labels: Vec<Option<bool>> = labels.map(|(row, class)| self.label(row, class)).collect();
+        let matrix = |values: Vec<f32>, width| Tensor::from_data(TensorData::new(values, [rows.len(), width]), device);
+        let targets = labels.iter().map(|label| f32::from(u8::from(*label == Some(true)))).collect();
+        let mask = labels.iter().map(|label| f32::from(u8::from(label.is_some()))).collect();
+        (matrix(features, self.width), matrix(targets, k), matrix(mask, k))
+    }
+
+    /// Scores of a head, `[K][N]`.
+    fn scores(&self, head: &Head, device: &Device) -> Vec<Vec<f32>> {
+        let k = self.dataset.classes.len();
+        let n = self.images.len();
+        let features = Tensor::<2>::from_data(TensorData::new(self.features.to_vec(), [n, self.width]), device);
+        let logits: Vec<f32> = head.forward(features).into_data().iter::<f32>().collect();
+        (0..k).map(|class| (0..n).map(|row| logits[row * k + class]).collect()).collect()
+    }
+
+    /// Mean AUROC over the classes that have both labels.
+    fn macro_auroc(&self, head: &Head, device: &Device) -> Result<Option<f64>> {
+        let scores = self.scores(head, device);
+        let per_class: Vec<Option<f64>> = scores
+            .iter()
+            .enumerate()
+            .map(|(class, scores)| {
+                let known = (0..scores.len()).filter_map(|row| Some((scores[row], self.label(row, class)?)));
+                let (scores, labels): (Vec<f32>, Vec<bool>) = known.unzip();
+                auroc(&scores, &labels)
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(macro_mean(&per_class))
+    }
+}
+
+#[derive(Module, Debug)]
+struct Head {
+    dropout: Dropout,
+    fc: Linear,
+}
+
+impl Head {
+    fn forward(&self, features: Tensor<2>) -> Tensor<2> {
+        self.fc.forward(self.dropout.forward(features))
+    }
+}
+
+/// Fits a linear layer on `train`, keeps the epoch with the best score on `validate`, and scores `test`.
+///
+/// # Errors
+/// If the validation data do not have both labels of any class.
+pub fn linear_probe(
+    train: &ProbeSet<'_>,
+    validate: &ProbeSet<'_>,
+    test: &ProbeSet<'_>,
+    config: &ProbeConfig,
+    bootstrap: &Bootstrap,
+    device: &Device,
+) -> Result<ClassFigures> {
+    let head = fit(train, validate, config, device)?;
+    let columns: Vec<(String, usize)> = test.dataset.classes.iter().cloned().zip(0..).collect();
+    class_figures(test.dataset, test.images, &columns, &test.scores(&head, device), bootstrap)
+}
+
+fn fit(train: &ProbeSet<'_>, validate: &ProbeSet<'_>, config: &ProbeConfig, device: &Device) -> Result<Head> {
+    let tracked = device.clone().autodiff();
+    tracked.seed(key(config.seed, Purpose::Init, 0, 0));
+    let mut head = Head {
+        dropout: DropoutConfig::new(config.dropout).init(),
+        fc: LinearConfig::new(train.width, train.dataset.classes.len()).init(&tracked),
+    };
+    let mut optimizer = AdamConfig::new()
+        .with_epsilon(1e-8)
+        .with_weight_decay(Some(WeightDecayConfig { penalty: config.weight_decay }))
+        .init();
+    let unfit = || EvalError::Unfit {
+        data: validate.dataset.name.clone(),
+        what: "no class has both labels in the validation part: use more patients".to_owned(),
+    };
+    let mut best = (validate.macro_auroc(&head.valid(), device)?.ok_or_else(unfit)?, head.valid());
+    let (mut lr, mut since_best, mut since_halved) = (config.lr, 0, 0);
+    for epoch in 0..config.max_epochs {
+        let order = permutation(config.seed, Purpose::Order, epoch, train.images.len());
+        for (step, rows) in order.chunks(config.batch_size.max(1)).enumerate() {
+            tracked.seed(key(config.seed, Purpose::Device, epoch, step as u64));
+            let (features, targets, mask) = train.tensors(rows, &tracked);
+            let logits = head.forward(features);
+            let loss = bce_with_logits(logits, targets, mask);
+            let grads = GradientsParams::from_grads(loss.backward(), &head);
+            head = optimizer.step(lr, head, grads);
+        }
+        let score = validate.macro_auroc(&head.valid(), device)?.ok_or_else(unfit)?;
+        if score > best.0 {
+            best = (score, head.valid());
+            (since_best, since_halved) = (0, 0);
+            continue;
+        }
+        since_best += 1;
+        since_halved += 1;
+        if since_halved >= config.halve_after {
+            lr *= 0.5;
+            since_halved = 0;
+        }
+        if since_best >= config.stop_after {
+            break;
+        }
+    }
+    Ok(best.1)
+}

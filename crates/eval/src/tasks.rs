@@ -1,0 +1,215 @@
+//! The tasks, from a checkpoint and data to figures: what the `eval` commands run and what training runs at its end.
+
+use burn::tensor::Device;
+use data::prompt::Prompts;
+use data::record::Dataset;
+use data::source::parts::Categories;
+use data::store::ImageStore;
+use data::text::Tokenizer;
+use engine::checkpoint::Checkpoint;
+use engine::progress::{Progress, Ui};
+use engine::upload::Preprocess;
+use model::DualEncoder;
+use model::image::ImageEncoder;
+
+use crate::classes::{ClassFigures, class_figures};
+use crate::embed::{Embedded, ImageEmbeddings, TextTower, all_images, embed_images, image_features, map_images};
+use crate::error::{EvalError, Result};
+use crate::linear_probe::{ProbeConfig, ProbeSet, linear_probe};
+use crate::metric::Bootstrap;
+use crate::retrieval::{RetrievalFigures, by_category, by_pairs};
+use crate::zero_shot::zero_shot;
+
+/// What every task needs besides model and data.
+#[derive(Debug, Clone)]
+pub struct Tools {
+    /// The plain device.
+    pub device: Device,
+    /// Style of progress.
+    pub ui: Ui,
+    /// Images encoded at once.
+    pub batch_size: usize,
+    /// Cut-offs of retrieval.
+    pub ks: Vec<usize>,
+    /// Intervals.
+    pub bootstrap: Bootstrap,
+    /// Bound on decoded images in memory (bytes).
+    pub cache_bytes: usize,
+}
+
+/// A data set whose images are decoded on demand.
+#[derive(Debug)]
+struct Opened<'a> {
+    dataset: &'a Dataset,
+    store: ImageStore,
+    images: Vec<(usize, usize)>,
+}
+
+impl Tools {
+    fn open<'a>(&self, dataset: &'a Dataset, preprocess: &Preprocess) -> Result<Opened<'a>> {
+        if dataset.studies.is_empty() {
+            let what = "this part has no studies: use more data or another split".to_owned();
+            return Err(EvalError::Unfit { data: dataset.name.clone(), what });
+        }
+        let store = ImageStore::new(dataset, preprocess.source_size, self.cache_bytes);
+        let images = all_images(&store, dataset.studies.len());
+        Ok(Opened { dataset, store, images })
+    }
+
+    fn progress<T>(&self, label: &str, total: usize, body: impl FnOnce(&dyn Fn(usize)) -> T) -> T {
+        let progress = Progress::new(self.ui, label, total as u64);
+        let result = body(&|done| progress.set(done as u64, ""));
+        progress.finish("");
+        result
+    }
+}
+
+/// A dual encoder ready for its tasks.
+#[derive(Debug)]
+pub struct Towers<'a> {
+    /// The model.
+    pub model: DualEncoder,
+    preprocess: &'a Preprocess,
+    tokenizer: &'a Tokenizer,
+    max_tokens: usize,
+    tools: &'a Tools,
+}
+
+impl<'a> Towers<'a> {
+    /// Loads the two towers of a checkpoint.
+    ///
+    /// # Errors
+    /// If the checkpoint has no text tower or does not fit its card.
+    pub fn new(checkpoint: &'a Checkpoint, tokenizer: &'a Tokenizer, max_tokens: usize, tools: &'a Tools) -> Result<Self> {
+        let model = checkpoint.dual_encoder(&tools.device)?;
+        Ok(Self { model, preprocess: &checkpoint.card.preprocess, tokenizer, max_tokens, tools })
+    }
+
+    fn text(&self) -> TextTower<'_> {
+        let (model, tokenizer) = (&self.model, self.tokenizer);
+        TextTower { model, tokenizer, max_tokens: self.max_tokens, device: &self.tools.device }
+    }
+
+    fn embed(&self, opened: &Opened<'_>) -> Result<ImageEmbeddings> {
+        let tools = self.tools;
+        tools.progress(&format!("embed {}", opened.dataset.name), opened.images.len(), |tick| {
+            let (store, images) = (&opened.store, &opened.images);
+            embed_images(&self.model, store, images, self.preprocess, tools.batch_size, &tools.device, tick)
+        })
+    }
+
+    /// Zero-shot classification of a data set.
+    ///
+    /// # Errors
+    /// Unreadable images, or no class with both prompts and labels.
+    pub fn zero_shot(&self, dataset: &Dataset, prompts: &Prompts) -> Result<ClassFigures> {
+        let opened = self.tools.open(dataset, self.preprocess)?;
+        let embeddings = self.embed(&opened)?;
+        let set = Embedded { dataset, images: &opened.images, embeddings: &embeddings };
+        zero_shot(prompts, set, self.text(), &self.tools.bootstrap)
+    }
+
+    /// Retrieval by category.
+    ///
+    /// # Errors
+    /// Unreadable images, or no query sentence for any label.
+    pub fn retrieval_by_category(&self, categories: &Categories, prompts: &Prompts) -> Result<RetrievalFigures> {
+        let candidates = self.tools.open(&categories.candidates, self.preprocess)?;
+        let queries = self.tools.open(&categories.queries, self.preprocess)?;
+        let (candidate_embeds, query_embeds) = (self.embed(&candidates)?, self.embed(&queries)?);
+        by_category(
+            Embedded { dataset: queries.dataset, images: &queries.images, embeddings: &query_embeds },
+            Embedded { dataset: candidates.dataset, images: &candidates.images, embeddings: &candidate_embeds },
+            prompts,
+            self.text(),
+            &self.tools.ks,
+            &self.tools.bootstrap,
+        )
+    }
+
+    /// Retrieval of pairs.
+    ///
+    /// # Errors
+    /// Unreadable images, or no text.
+    pub fn retrieval_by_pairs(&self, dataset: &Dataset) -> Result<RetrievalFigures> {
+        let opened = self.tools.open(dataset, self.preprocess)?;
+        let embeddings = self.embed(&opened)?;
+        let set = Embedded { dataset, images: &opened.images, embeddings: &embeddings };
+        by_pairs(set, self.text(), &self.tools.ks, &self.tools.bootstrap)
+    }
+}
+
+/// The three parts of a probe.
+#[derive(Debug, Clone, Copy)]
+pub struct ProbeParts<'a> {
+    /// Labels to fit.
+    pub train: &'a Dataset,
+    /// Labels that choose learning rate and epoch.
+    pub validate: &'a Dataset,
+    /// Labels that are scored.
+    pub test: &'a Dataset,
+}
+
+/// A linear probe of an image encoder; `label` names it in the progress display.
+///
+/// # Errors
+/// Unreadable images, or no class with both labels in the validation part.
+pub fn probe(
+    label: &str,
+    encoder: &ImageEncoder,
+    preprocess: &Preprocess,
+    parts: ProbeParts<'_>,
+    config: &ProbeConfig,
+    tools: &Tools,
+) -> Result<ClassFigures> {
+    let opened = [parts.train, parts.validate, parts.test].map(|part| tools.open(part, preprocess));
+    let opened = opened.into_iter().collect::<Result<Vec<_>>>()?;
+    let total = opened.iter().map(|part| part.images.len()).sum();
+    let features = tools.progress(label, total, |tick| {
+        let mut before = 0;
+        let mut rows = Vec::new();
+        for part in &opened {
+            let shifted = |done: usize| tick(before + done);
+            let (store, images) = (&part.store, &part.images);
+            rows.push(image_features(encoder, store, images, preprocess, tools.batch_size, &tools.device, &shifted)?);
+            before += part.images.len();
+        }
+        Ok::<_, EvalError>(rows)
+    })?;
+    let sets: Vec<ProbeSet<'_>> = opened
+        .iter()
+        .zip(&features)
+        .map(|(part, (width, rows))| ProbeSet {
+            dataset: part.dataset,
+            images: &part.images,
+            features: rows,
+            width: *width,
+        })
+        .collect();
+    linear_probe(&sets[0], &sets[1], &sets[2], config, &tools.bootstrap, &tools.device)
+}
+
+/// AUROC of a classifier on a data set that labels its classes.
+///
+/// # Errors
+/// Unreadable images, weights that do not fit, or a class without a label column.
+pub fn classify(checkpoint: &Checkpoint, dataset: &Dataset, tools: &Tools) -> Result<ClassFigures> {
+    let model = checkpoint.image_classifier(&tools.device)?;
+    let preprocess = &checkpoint.card.preprocess;
+    let opened = tools.open(dataset, preprocess)?;
+    let (width, rows) = tools.progress(&format!("classify {}", dataset.name), opened.images.len(), |tick| {
+        let (store, images) = (&opened.store, &opened.images);
+        map_images(store, images, preprocess, tools.batch_size, &tools.device, tick, |x| model.forward(x))
+    })?;
+    let mut columns = Vec::new();
+    for class in &checkpoint.card.classes {
+        let Some(column) = dataset.classes.iter().position(|name| name == class) else {
+            let what = format!("it has no label \"{class}\", which the classifier was trained on");
+            return Err(EvalError::Unfit { data: dataset.name.clone(), what });
+        };
+        columns.push((class.clone(), column));
+    }
+    let scores: Vec<Vec<f32>> =
+        (0..width).map(|class| rows.chunks_exact(width).map(|row| row[class]).collect()).collect();
+    class_figures(dataset, &opened.images, &columns, &scores, &tools.bootstrap)
+}

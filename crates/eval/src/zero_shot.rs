@@ -1,0 +1,53 @@
+//! Zero-shot classification: the score of a class is the cosine with the mean of its positive prompts minus the cosine with
+//! the mean of its negative prompts.
+
+use data::prompt::Prompts;
+
+use crate::classes::{ClassFigures, class_figures};
+use crate::embed::{Embedded, TextTower, mean_rows};
+use crate::error::{EvalError, Result};
+use crate::metric::Bootstrap;
+
+/// AUROC of every class of a prompt set that the data label.
+///
+/// # Errors
+/// If no class of the prompts is labelled in the data.
+pub fn zero_shot(
+    prompts: &Prompts,
+    set: Embedded<'_>,
+    text: TextTower<'_>,
+    bootstrap: &Bootstrap,
+) -> Result<ClassFigures> {
+    let Embedded { dataset, images, embeddings } = set;
+    let classes: Vec<(usize, &data::prompt::ClassPrompts)> = prompts
+        .classes
+        .iter()
+        .filter_map(|class| Some((dataset.classes.iter().position(|name| *name == class.name)?, class)))
+        .collect();
+    if classes.is_empty() {
+        return Err(EvalError::Unfit {
+            data: dataset.name.clone(),
+            what: format!(
+                "none of its labels ({}) has prompts; give --prompts with a class of the same name",
+                dataset.classes.join(", ")
+            ),
+        });
+    }
+    let mut texts = Vec::new();
+    let mut groups = Vec::new();
+    for (_, class) in &classes {
+        for side in [&class.positive, &class.negative] {
+            groups.push((texts.len()..texts.len() + side.len()).collect::<Vec<_>>());
+            texts.extend(side.iter().map(String::as_str));
+        }
+    }
+    let prompt_embeds = text.embed(&texts)?;
+    let sides = mean_rows(&prompt_embeds, &groups)?;
+    let score = |image: usize, class: usize| {
+        embeddings.embeds.cosine(image, &sides, 2 * class) - embeddings.embeds.cosine(image, &sides, 2 * class + 1)
+    };
+    let scores: Vec<Vec<f32>> =
+        (0..classes.len()).map(|class| (0..images.len()).map(|image| score(image, class)).collect()).collect();
+    let columns: Vec<(String, usize)> = classes.iter().map(|(column, class)| (class.name.clone(), *column)).collect();
+    class_figures(dataset, images, &columns, &scores, bootstrap)
+}

@@ -1,0 +1,321 @@
+//! Metrics and rankings against scikit-learn, `NumPy` and `SciPy` (`scripts/golden/metrics.py`).
+
+#![expect(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "tests on inputs of their own")]
+
+use eval::metric::{
+    Bootstrap, Clusters, Difference, Interval, SortedScores, accuracy, argmax_rows, auprc, auroc, auroc_difference,
+    auroc_interval, chance_recall_at_k, macro_auroc_difference, macro_auroc_interval, macro_mean, retrieval,
+};
+use eval::ranking::{Embeddings, RankingError, rank, retrieve};
+use serde::Deserialize;
+
+/// Both sides compute in f64 and differ in the order of additions only.
+const TOLERANCE: f64 = 1e-9;
+
+#[derive(Deserialize)]
+struct Golden {
+    binary: Vec<Binary>,
+    multilabel: Multilabel,
+    multiclass: Multiclass,
+    clustered: Clustered,
+    retrieval: Retrieval,
+    chance_recall: Vec<(usize, usize, usize, f64)>,
+}
+
+#[derive(Deserialize)]
+struct Binary {
+    name: String,
+    scores: Vec<f64>,
+    labels: Vec<bool>,
+    weights: Option<Vec<u32>>,
+    auroc: Option<f64>,
+    auprc: Option<f64>,
+}
+
+#[derive(Deserialize)]
+struct Multilabel {
+    scores: Vec<Vec<f64>>,
+    labels: Vec<Vec<bool>>,
+    macro_auroc: f64,
+    macro_auprc: f64,
+}
+
+#[derive(Deserialize)]
+struct Multiclass {
+    num_classes: usize,
+    logits: Vec<f32>,
+    labels: Vec<usize>,
+    predicted: Vec<usize>,
+    accuracy: f64,
+}
+
+#[derive(Deserialize)]
+struct Clustered {
+    patients: Vec<u32>,
+    scores: Vec<f64>,
+    labels: Vec<bool>,
+    by_patient: (f64, f64),
+    by_image: (f64, f64),
+}
+
+#[derive(Deserialize)]
+struct Retrieval {
+    dim: usize,
+    k: usize,
+    queries: Vec<f32>,
+    candidates: Vec<f32>,
+    query_classes: Vec<u32>,
+    classes: Vec<u32>,
+    excluded: Vec<(usize, usize)>,
+    results: Vec<Ranked>,
+    precision_at_5: f64,
+    recall_at_3: f64,
+    median_rank: f64,
+}
+
+#[derive(Deserialize)]
+struct Ranked {
+    top: Vec<usize>,
+    scores: Vec<f64>,
+    precision_at_5: f64,
+    recall_at_3: f64,
+    first_rank: Option<usize>,
+    num_matches: usize,
+    chance_recall_at_3: f64,
+}
+
+fn golden() -> Golden {
+    serde_json::from_str(include_str!("golden/metrics.json")).unwrap()
+}
+
+fn near(found: Option<f64>, expected: Option<f64>, tolerance: f64) -> bool {
+    match (found, expected) {
+        (Some(a), Some(b)) => (a - b).abs() <= tolerance,
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+#[test]
+fn auroc_and_auprc_equal_scikit_learn() {
+    let cases = golden().binary;
+    assert!(cases.len() >= 15);
+    for case in cases {
+        let clusters = Clusters::singletons(case.scores.len());
+        let sorted = SortedScores::new(&case.scores, &case.labels, &clusters).unwrap();
+        let counts = case.weights.as_deref();
+        let found = (sorted.auroc(counts), sorted.auprc(counts));
+        assert!(near(found.0, case.auroc, TOLERANCE), "{}: AUROC {:?} {:?}", case.name, found.0, case.auroc);
+        assert!(near(found.1, case.auprc, TOLERANCE), "{}: AUPRC {:?} {:?}", case.name, found.1, case.auprc);
+        if counts.is_none() {
+            assert_eq!(auroc(&case.scores, &case.labels).unwrap(), found.0);
+            assert_eq!(auprc(&case.scores, &case.labels).unwrap(), found.1);
+        }
+    }
+}
+
+#[test]
+fn macro_means_equal_scikit_learn() {
+    let Multilabel { scores, labels, macro_auroc, macro_auprc } = golden().multilabel;
+    let columns = || scores.iter().zip(&labels);
+    let aurocs: Vec<_> = columns().map(|(s, l)| auroc(s, l).unwrap()).collect();
+    let auprcs: Vec<_> = columns().map(|(s, l)| auprc(s, l).unwrap()).collect();
+    assert!(near(macro_mean(&aurocs), Some(macro_auroc), TOLERANCE));
+    assert!(near(macro_mean(&auprcs), Some(macro_auprc), TOLERANCE));
+    let clusters = Clusters::singletons(scores[0].len());
+    let classes: Vec<_> = columns().map(|(s, l)| SortedScores::new(s, l, &clusters).unwrap()).collect();
+    let interval = macro_auroc_interval(&classes, &clusters, &Bootstrap::default());
+    assert!(near(interval.value, Some(macro_auroc), TOLERANCE));
+    assert!(interval.low.unwrap() < macro_auroc && macro_auroc < interval.high.unwrap(), "{interval:?}");
+}
+
+#[test]
+fn accuracy_equals_scikit_learn() {
+    let case = golden().multiclass;
+    let predicted = argmax_rows(&case.logits, case.num_classes).unwrap();
+    assert_eq!(predicted, case.predicted);
+    assert!(near(accuracy(&predicted, &case.labels).unwrap(), Some(case.accuracy), TOLERANCE));
+}
+
+#[test]
+fn intervals_equal_those_of_a_scikit_learn_loop() {
+    let Clustered { patients, scores, labels, by_patient, by_image } = golden().clustered;
+    let bootstrap = Bootstrap { resamples: 20_000, ..Bootstrap::default() };
+    let ends = |clusters: &Clusters| {
+        let interval = auroc_interval(&scores, &labels, clusters, &bootstrap).unwrap();
+        (interval.low.unwrap(), interval.high.unwrap())
+    };
+    // The standard deviation of the AUROC is 0.06, so the error of an end from 20,000 random resamples is 0.0012 on
+    // either side: four times their joint standard deviation is 0.007.
+    let close = |a: (f64, f64), b: (f64, f64)| (a.0 - b.0).abs() < 0.007 && (a.1 - b.1).abs() < 0.007;
+    let (patient, image) = (ends(&Clusters::from_keys(&patients)), ends(&Clusters::singletons(scores.len())));
+    assert!(close(patient, by_patient), "{patient:?} {by_patient:?}");
+    assert!(close(image, by_image), "{image:?} {by_image:?}");
+    // The test can tell the two apart.
+    assert!(!close(patient, by_image));
+}
+
+#[test]
+fn copies_of_a_patients_image_change_nothing() {
+    let Clustered { scores, labels, .. } = golden().clustered;
+    let n = scores.len();
+    let copies = |values: &[f64]| values.iter().flat_map(|&v| [v; 3]).collect::<Vec<_>>();
+    let many_labels: Vec<bool> = labels.iter().flat_map(|&l| [l; 3]).collect();
+    let patients: Vec<usize> = (0..3 * n).map(|i| i / 3).collect();
+    let bootstrap = Bootstrap { resamples: 200, ..Bootstrap::default() };
+    let once = auroc_interval(&scores, &labels, &Clusters::singletons(n), &bootstrap).unwrap();
+    let thrice = auroc_interval(&copies(&scores), &many_labels, &Clusters::from_keys(&patients), &bootstrap).unwrap();
+    assert_eq!(once, thrice);
+    // Taken for independent images, they would feign precision.
+    let feigned = auroc_interval(&copies(&scores), &many_labels, &Clusters::singletons(3 * n), &bootstrap).unwrap();
+    let width = |interval: Interval| interval.high.unwrap() - interval.low.unwrap();
+    assert!(width(feigned) < 0.75 * width(once));
+}
+
+#[test]
+fn intervals_do_not_depend_on_threads() {
+    let Clustered { patients, scores, labels, .. } = golden().clustered;
+    let on = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let clusters = Clusters::from_keys(&patients);
+        pool.install(|| auroc_interval(&scores, &labels, &clusters, &Bootstrap::default()).unwrap())
+    };
+    assert_eq!(on(1), on(4));
+    let other_seed = Bootstrap { seed: 98, ..Bootstrap::default() };
+    let other = auroc_interval(&scores, &labels, &Clusters::from_keys(&patients), &other_seed).unwrap();
+    assert_ne!(on(1).low, other.low);
+}
+
+#[test]
+fn paired_differences_see_what_single_intervals_cannot() {
+    let Clustered { patients, scores, labels, .. } = golden().clustered;
+    let clusters = Clusters::from_keys(&patients);
+    let bootstrap = Bootstrap::default();
+    // The second model is the first one with a small independent error on every image.
+    let worse: Vec<f64> = scores.iter().enumerate().map(|(i, s)| s + 0.5 * (i as f64 * 2.399).sin()).collect();
+    let paired = auroc_difference(&scores, &worse, &labels, &clusters, &bootstrap).unwrap();
+    let value = auroc(&scores, &labels).unwrap().unwrap() - auroc(&worse, &labels).unwrap().unwrap();
+    assert!(near(paired.value, Some(value), 1e-12));
+    let width = paired.high.unwrap() - paired.low.unwrap();
+    let single = auroc_interval(&scores, &labels, &clusters, &bootstrap).unwrap();
+    assert!(width < 0.5 * (single.high.unwrap() - single.low.unwrap()), "{paired:?} {single:?}");
+    // An oracle beats its opposite in every resample: 2 * (0 + 1) / 1001. A model does not differ from itself.
+    let oracle = |sign: f64| labels.iter().map(|&label| sign * f64::from(u8::from(label))).collect::<Vec<_>>();
+    let certain = auroc_difference(&oracle(1.0), &oracle(-1.0), &labels, &clusters, &bootstrap).unwrap();
+    assert_eq!((certain.value, certain.low, certain.high), (Some(1.0), Some(1.0), Some(1.0)));
+    assert!(near(certain.p_value, Some(2.0 / 1001.0), 1e-15), "{certain:?}");
+    let same = Difference { value: Some(0.0), low: Some(0.0), high: Some(0.0), p_value: Some(1.0) };
+    assert_eq!(auroc_difference(&scores, &scores, &labels, &clusters, &bootstrap).unwrap(), same);
+    let class = [SortedScores::new(&scores, &labels, &clusters).unwrap()];
+    let other = [SortedScores::new(&worse, &labels, &clusters).unwrap()];
+    assert_eq!(macro_auroc_difference(&class, &other, &clusters, &bootstrap), paired);
+}
+
+#[test]
+fn intervals_are_written_with_four_keys() {
+    let interval = Interval { value: Some(0.75), low: None, high: Some(0.875), chance: None };
+    let text = r#"{"value":0.75,"low":null,"high":0.875,"chance":null}"#;
+    assert_eq!(serde_json::to_string(&interval).unwrap(), text);
+    assert_eq!(serde_json::from_str::<Interval>(text).unwrap(), interval);
+}
+
+fn embeddings(dim: usize, data: &[f32]) -> Embeddings {
+    Embeddings::new(data.len() / dim, dim, data.to_vec()).unwrap()
+}
+
+#[test]
+fn rankings_equal_numpy() {
+    let case = golden().retrieval;
+    let (queries, candidates) = (embeddings(case.dim, &case.queries), embeddings(case.dim, &case.candidates));
+    let exclude = |q: usize, c: usize| case.excluded.contains(&(q, c));
+    let matches = |q: usize, c: usize| case.query_classes[q] == case.classes[c];
+    let ranked = rank(&queries, &candidates, case.k, exclude).unwrap();
+    // With k = 1 and 0 the best match lies below the list, and its rank comes from the second pass.
+    let results = [case.k, 1, 0, 1000].map(|k| retrieve(&queries, &candidates, k, matches, exclude).unwrap());
+    for (q, expected) in case.results.iter().enumerate() {
+        assert_eq!(ranked[q].iter().map(|n| n.index).collect::<Vec<_>>(), expected.top, "query {q}");
+        for (neighbour, score) in ranked[q].iter().zip(&expected.scores) {
+            // f32 rows of width 11 against f64.
+            assert!((f64::from(neighbour.score) - score).abs() < 1e-6, "query {q}: {neighbour:?} {score}");
+            assert_eq!(neighbour.score.to_bits(), queries.cosine(q, &candidates, neighbour.index).to_bits());
+        }
+        for result in results.iter().map(|results| &results[q]) {
+            let found = (result.first_rank, result.num_matches, result.num_candidates);
+            assert_eq!(found, (expected.first_rank, expected.num_matches, 37), "query {q}");
+            assert!(near(result.recall_at_k(3), Some(expected.recall_at_3), TOLERANCE));
+            assert!(near(result.chance_recall_at_k(3), Some(expected.chance_recall_at_3), TOLERANCE));
+        }
+        assert_eq!(results[0][q].top, expected.top);
+        assert!(near(results[0][q].precision_at_k(5), Some(expected.precision_at_5), TOLERANCE));
+        assert_eq!((results[2][q].top.len(), results[3][q].top.len()), (0, 37));
+    }
+    let clusters = Clusters::singletons(queries.rows());
+    let bootstrap = Bootstrap::default();
+    let precision = retrieval::precision_interval(&results[0], 5, &clusters, &bootstrap).unwrap();
+    let recall = retrieval::recall_interval(&results[0], 3, &clusters, &bootstrap).unwrap();
+    let median = retrieval::median_rank_interval(&results[0], &clusters, &bootstrap).unwrap();
+    assert!(near(precision.value, Some(case.precision_at_5), TOLERANCE), "{precision:?}");
+    assert!(near(recall.value, Some(case.recall_at_3), TOLERANCE), "{recall:?}");
+    assert!(near(median.value, Some(case.median_rank), TOLERANCE), "{median:?}");
+}
+
+#[test]
+fn chances_of_a_hit_equal_scipy() {
+    for (matches, candidates, k, expected) in golden().chance_recall {
+        let found = chance_recall_at_k(matches, candidates, k);
+        assert!(near(found, Some(expected), TOLERANCE), "{matches} of {candidates} at {k}: {found:?} {expected}");
+    }
+}
+
+#[test]
+fn rankings_do_not_depend_on_threads_or_blocks() {
+    // 300 queries make several blocks and 77 candidates several panels, the last ones partly filled.
+    let mut stream = data::rng::Stream::new(11);
+    let mut draw = |rows: usize| (0..rows * 19).map(|_| stream.normal() as f32).collect::<Vec<_>>();
+    let (queries, candidates) = (embeddings(19, &draw(300)), embeddings(19, &draw(77)));
+    let on = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| rank(&queries, &candidates, 77, |q, c| q == c).unwrap())
+    };
+    let ranked = on(1);
+    assert_eq!(ranked, on(3));
+    for (q, list) in ranked.iter().enumerate() {
+        let mut expected: Vec<usize> = (0..77).filter(|&c| c != q).collect();
+        let score = |c: usize| queries.cosine(q, &candidates, c);
+        expected.sort_by(|&a, &b| score(b).total_cmp(&score(a)).then(a.cmp(&b)));
+        assert_eq!(list.iter().map(|n| n.index).collect::<Vec<_>>(), expected, "query {q}");
+    }
+}
+
+#[test]
+fn equal_scores_rank_by_row_number() {
+    // Rows 0, 2 and 4 point exactly the same way, whatever their length; row 3 is zero and scores 0.
+    let (tiny, huge) = (2f32.powi(-30), 2f32.powi(100));
+    let rows = [[3.0, 4.0], [-1.0, 0.0], [3.0 * tiny, 4.0 * tiny], [0.0, 0.0], [3.0 * huge, 4.0 * huge]];
+    let candidates = embeddings(2, rows.as_flattened());
+    let query = embeddings(2, &[1.0, 0.0]);
+    let order = |k: usize| {
+        let ranked = rank(&query, &candidates, k, |_, _| false).unwrap();
+        ranked[0].iter().map(|n| (n.index, n.score)).collect::<Vec<_>>()
+    };
+    assert_eq!(order(2), [(0, 0.6), (2, 0.6)]);
+    assert_eq!(order(9), [(0, 0.6), (2, 0.6), (4, 0.6), (3, 0.0), (1, -1.0)]);
+    // The rank of the only match counts the equal rows before it.
+    let found = retrieve(&query, &candidates, 1, |_, c| c == 4, |_, c| c == 2).unwrap();
+    assert_eq!((found[0].first_rank, found[0].num_candidates), (Some(2), 4));
+    let nothing = retrieve(&query, &candidates, 3, |_, c| c == 2, |_, c| c == 2).unwrap();
+    assert_eq!((nothing[0].first_rank, nothing[0].precision_at_k(3), nothing[0].recall_at_k(3)), (None, None, None));
+}
+
+#[test]
+fn what_cannot_be_ranked_is_an_error() {
+    assert_eq!(Embeddings::new(2, 3, vec![0.0; 5]), Err(RankingError::Shape { rows: 2, dim: 3, found: 5 }));
+    assert_eq!(Embeddings::new(0, 0, Vec::new()), Err(RankingError::Shape { rows: 0, dim: 0, found: 0 }));
+    let broken = Embeddings::new(2, 2, vec![0.0, 1.0, 2.0, f32::NAN]);
+    assert_eq!(broken, Err(RankingError::NotFinite { row: 1, column: 1 }));
+    let (narrow, wide) = (embeddings(1, &[1.0]), embeddings(2, &[1.0, 0.0]));
+    assert_eq!(rank(&narrow, &wide, 1, |_, _| false), Err(RankingError::Width { queries: 1, candidates: 2 }));
+    let none = Embeddings::new(0, 2, Vec::new()).unwrap();
+    assert_eq!(rank(&none, &wide, 1, |_, _| false), Ok(Vec::new()));
+    assert_eq!(rank(&wide, &none, 1, |_, _| false), Ok(vec![Vec::new()]));
+}

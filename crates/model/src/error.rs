@@ -1,0 +1,75 @@
+//! What can be wrong with an architecture or a weights file.
+
+use std::path::PathBuf;
+
+/// Result of this crate.
+pub type Result<T, E = ModelError> = std::result::Result<T, E>;
+
+/// An error of configuration or of a weights file.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// A value of an architecture makes no sense.
+    #[error("{part}.{field} is {value}: {why}")]
+    Config {
+        /// Part of the model.
+        part: &'static str,
+        /// Field of its configuration.
+        field: &'static str,
+        /// The value found.
+        value: String,
+        /// What is allowed.
+        why: &'static str,
+    },
+    /// The file cannot be read or written.
+    #[error("cannot access the weights file {path}: {source}; check that it exists and can be read")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Cause.
+        source: std::io::Error,
+    },
+    /// The file is not safetensors.
+    #[error("{path} is not a safetensors file ({source}); was it cut short or is it another format?")]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// Cause.
+        source: safetensors::SafeTensorError,
+    },
+    /// The file carries no value under a key of its metadata.
+    #[error("{path} has no `{key}` in its metadata; it was not written by this project, so name the architecture in a recipe")]
+    Metadata {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: &'static str,
+    },
+    /// The metadata cannot be understood.
+    #[error("the metadata `{key}` of {path} cannot be read: {source}")]
+    MetadataValue {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: &'static str,
+        /// Cause.
+        source: serde_json::Error,
+    },
+    /// Names, shapes or values do not fit the model.
+    #[error("{path} does not fit this model: {report}")]
+    Mismatch {
+        /// The file.
+        path: PathBuf,
+        /// All that is missing, unused or misshapen.
+        report: crate::weights::Mismatch,
+    },
+}
+
+/// An error for a bad configuration value.
+pub(crate) fn bad_config(
+    part: &'static str,
+    field: &'static str,
+    value: impl ToString,
+    why: &'static str,
+) -> ModelError {
+    ModelError::Config { part, field, value: value.to_string(), why }
+}

@@ -1,0 +1,3 @@
+//! Downstream heads.
+
+pub mod classifier;

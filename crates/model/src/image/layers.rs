@@ -1,0 +1,75 @@
+//! Layers that image encoders share.
+
+use burn::module::{Flag, Module, Param, RunningState};
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::nn::{Initializer, PaddingConfig2d};
+use burn::tensor::module::{batch_norm, batch_norm_train};
+use burn::tensor::{Device, Tensor};
+
+/// A convolution without bias, kernel `k` (odd), padding `k / 2`, initialised as torchvision does (Kaiming normal, fan
+/// out, gain of a rectifier).
+pub fn conv(in_channels: usize, out_channels: usize, k: usize, stride: usize, device: &Device) -> Conv2d {
+    Conv2dConfig::new([in_channels, out_channels], [k, k])
+        .with_stride([stride, stride])
+        .with_padding(PaddingConfig2d::Explicit(k / 2, k / 2, k / 2, k / 2))
+        .with_bias(false)
+        .with_initializer(Initializer::KaimingNormal { gain: std::f64::consts::SQRT_2, fan_out_only: true })
+        .init(device)
+}
+
+/// Batch normalisation over `[B, C, H, W]` with `PyTorch`'s rules: the batch's biased variance normalises, its unbiased
+/// variance feeds the running statistics, epsilon 1e-5, momentum 0.1.
+///
+/// Burn's own layer feeds the biased variance, which differs by `n / (n - 1)` with `n = B * H * W`: visible on small
+/// batches of small maps. Statistics are updated only while the layer trains, that is on an autodiff device and unless
+/// the module was frozen.
+#[derive(Module, Debug)]
+pub struct BatchNorm2d {
+    /// Scale, `[C]`.
+    pub weight: Param<Tensor<1>>,
+    /// Shift, `[C]`.
+    pub bias: Param<Tensor<1>>,
+    /// Whether the layer behaves as in training when its input can be differentiated.
+    pub training: Param<Flag>,
+    /// Mean of past batches, `[C]`.
+    pub running_mean: RunningState<Tensor<1>>,
+    /// Unbiased variance of past batches, `[C]`.
+    pub running_var: RunningState<Tensor<1>>,
+}
+
+const EPSILON: f64 = 1e-5;
+const MOMENTUM: f64 = 0.1;
+
+impl BatchNorm2d {
+    /// A layer with scale 1, shift 0, running mean 0 and running variance 1.
+    pub fn new(num_channels: usize, device: &Device) -> Self {
+        Self {
+            weight: Initializer::Ones.init([num_channels], device),
+            bias: Initializer::Zeros.init([num_channels], device),
+            training: Param::from_bool(true),
+            running_mean: RunningState::new(Tensor::zeros([num_channels], device)),
+            running_var: RunningState::new(Tensor::ones([num_channels], device)),
+        }
+    }
+
+    /// Normalises each channel.
+    ///
+    /// # Shapes
+    /// `[B, C, H, W]` to `[B, C, H, W]`.
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        if !(x.device().is_autodiff() && self.training.is_enabled()) {
+            let (mean, var) = (self.running_mean.value_sync(), self.running_var.value_sync());
+            return batch_norm(x, self.weight.val(), self.bias.val(), mean, var, EPSILON);
+        }
+        let [b, _, h, w] = x.dims();
+        let n = (b * h * w) as f64;
+        let unbiased = n / (n - 1.0).max(1.0);
+        let result = batch_norm_train(x, self.weight.val(), self.bias.val(), EPSILON);
+        let blend = |old: Tensor<1>, new: Tensor<1>, factor: f64| {
+            (old.mul_scalar(1.0 - MOMENTUM) + new.detach().mul_scalar(MOMENTUM * factor)).detach()
+        };
+        self.running_mean.update(blend(self.running_mean.value_sync(), result.mean, 1.0));
+        self.running_var.update(blend(self.running_var.value_sync(), result.variance, unbiased));
+        result.output
+    }
+}

@@ -1,0 +1,211 @@
+//! Residual networks in torchvision's layout and key names (stride 2 sits in the 3x3 convolution of a bottleneck).
+//!
+//! He et al., "Deep residual learning for image recognition", 2016; torchvision `models/resnet.py`. Depth and width are
+//! configuration: 18 = basic `[2,2,2,2]`, 34 = basic `[3,4,6,3]`, 50 = bottleneck `[3,4,6,3]`, 101 = `[3,4,23,3]`,
+//! 152 = `[3,8,36,3]`.
+//!
+//! Shape letters: `B` batch, `C` channels, `H`/`W` pixels, `D` width of the global feature.
+
+use burn::module::Module;
+use burn::nn::PaddingConfig2d;
+use burn::nn::conv::Conv2d;
+use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
+use burn::tensor::activation::relu;
+use burn::tensor::{Device, Tensor, assert_shape};
+use serde::{Deserialize, Serialize};
+
+use super::ImageFeatures;
+use super::layers::{BatchNorm2d, conv};
+use crate::Result;
+use crate::error::bad_config;
+
+/// Kind of residual block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BlockKind {
+    /// Two 3x3 convolutions.
+    Basic,
+    /// 1x1, 3x3, 1x1 with four times the width at the end.
+    Bottleneck,
+}
+
+impl BlockKind {
+    fn expansion(self) -> usize {
+        match self {
+            Self::Basic => 1,
+            Self::Bottleneck => 4,
+        }
+    }
+}
+
+/// Architecture of a [`ResNet`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResNetConfig {
+    /// Kind of block.
+    pub block: BlockKind,
+    /// Blocks in each of the four stages.
+    pub stages: [usize; 4],
+    /// Channels of the stem and of the first stage; doubled at each later stage. torchvision: 64.
+    #[serde(default = "default_width")]
+    pub width: usize,
+    /// Channels of the input: 3 with `ImageNet` weights, 1 for grey images.
+    #[serde(default = "default_in_channels")]
+    pub in_channels: usize,
+}
+
+fn default_width() -> usize {
+    64
+}
+
+fn default_in_channels() -> usize {
+    3
+}
+
+impl ResNetConfig {
+    /// Checks values that a user can set.
+    ///
+    /// # Errors
+    /// Names the first field that makes no sense.
+    pub fn validate(&self) -> Result<()> {
+        if self.stages.contains(&0) {
+            return Err(bad_config("resnet", "stages", format!("{:?}", self.stages), "every stage needs a block"));
+        }
+        if self.width == 0 || self.width > 1024 {
+            return Err(bad_config("resnet", "width", self.width, "use 1 to 1024"));
+        }
+        if self.in_channels != 1 && self.in_channels != 3 {
+            return Err(bad_config("resnet", "in_channels", self.in_channels, "use 1 (grey) or 3 (grey repeated)"));
+        }
+        Ok(())
+    }
+
+    /// Width `D` of the global feature.
+    pub fn feature_size(&self) -> usize {
+        self.width * 8 * self.block.expansion()
+    }
+
+    /// A randomly initialised network; call [`ResNetConfig::validate`] on user input first.
+    pub fn init(&self, device: &Device) -> ResNet {
+        let mut channels = self.width;
+        let mut stage = |index: usize| -> Vec<Block> {
+            let planes = self.width << index;
+            (0..self.stages[index])
+                .map(|i| {
+                    let stride = if i == 0 && index > 0 { 2 } else { 1 };
+                    let block = Block::new(self.block, channels, planes, stride, device);
+                    channels = planes * self.block.expansion();
+                    block
+                })
+                .collect()
+        };
+        ResNet {
+            layer1: stage(0),
+            layer2: stage(1),
+            layer3: stage(2),
+            layer4: stage(3),
+            conv1: conv(self.in_channels, self.width, 7, 2, device),
+            bn1: BatchNorm2d::new(self.width, device),
+            maxpool: MaxPool2dConfig::new([3, 3])
+                .with_strides([2, 2])
+                .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
+                .init(),
+        }
+    }
+}
+
+/// A residual network without its classifier.
+#[derive(Module, Debug)]
+pub struct ResNet {
+    conv1: Conv2d,
+    bn1: BatchNorm2d,
+    maxpool: MaxPool2d,
+    layer1: Vec<Block>,
+    layer2: Vec<Block>,
+    layer3: Vec<Block>,
+    layer4: Vec<Block>,
+}
+
+impl ResNet {
+    /// Features of a batch of normalised images: the last feature map averaged over its positions.
+    ///
+    /// # Shapes
+    /// `images`: `[B, C, H, W]`, `H` and `W` at least 32; `global`: `[B, D]`.
+    pub fn forward(&self, images: Tensor<4>) -> ImageFeatures {
+        let map = self.forward_map(images); // [B, D, H/32, W/32]
+        let [b, d, h, w] = map.dims();
+        let global = map.reshape([b, d, h * w]).mean_dim(2).reshape([b, d]); // [B, D]
+        ImageFeatures { global }
+    }
+
+    /// The last feature map.
+    ///
+    /// # Shapes
+    /// `images`: `[B, C, H, W]`; the result: `[B, D, H/32, W/32]`, rounded up.
+    pub fn forward_map(&self, images: Tensor<4>) -> Tensor<4> {
+        let [_, in_channels, _, _] = self.conv1.weight.dims();
+        assert_shape!(images, [_, in_channels, _, _]);
+        let mut x = self.maxpool.forward(relu(self.bn1.forward(self.conv1.forward(images))));
+        for stage in [&self.layer1, &self.layer2, &self.layer3, &self.layer4] {
+            for block in stage {
+                x = block.forward(x);
+            }
+        }
+        x
+    }
+}
+
+/// A residual block; `conv3` and `bn3` exist in bottlenecks alone.
+#[derive(Module, Debug)]
+struct Block {
+    conv1: Conv2d,
+    bn1: BatchNorm2d,
+    conv2: Conv2d,
+    bn2: BatchNorm2d,
+    conv3: Option<Conv2d>,
+    bn3: Option<BatchNorm2d>,
+    downsample: Option<(Conv2d, BatchNorm2d)>,
+}
+
+impl Block {
+    fn new(kind: BlockKind, in_channels: usize, planes: usize, stride: usize, device: &Device) -> Self {
+        let out_channels = planes * kind.expansion();
+        let shortcut = stride != 1 || in_channels != out_channels;
+        let downsample = shortcut
+            .then(|| (conv(in_channels, out_channels, 1, stride, device), BatchNorm2d::new(out_channels, device)));
+        let bn = |channels| BatchNorm2d::new(channels, device);
+        match kind {
+            BlockKind::Basic => Self {
+                conv1: conv(in_channels, planes, 3, stride, device),
+                bn1: bn(planes),
+                conv2: conv(planes, planes, 3, 1, device),
+                bn2: bn(planes),
+                conv3: None,
+                bn3: None,
+                downsample,
+            },
+            BlockKind::Bottleneck => Self {
+                conv1: conv(in_channels, planes, 1, 1, device),
+                bn1: bn(planes),
+                conv2: conv(planes, planes, 3, stride, device),
+                bn2: bn(planes),
+                conv3: Some(conv(planes, out_channels, 1, 1, device)),
+                bn3: Some(bn(out_channels)),
+                downsample,
+            },
+        }
+    }
+
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let shortcut = match &self.downsample {
+            Some((conv, bn)) => bn.forward(conv.forward(x.clone())),
+            None => x.clone(),
+        };
+        let mut y = relu(self.bn1.forward(self.conv1.forward(x)));
+        y = self.bn2.forward(self.conv2.forward(y));
+        if let (Some(conv3), Some(bn3)) = (&self.conv3, &self.bn3) {
+            y = bn3.forward(conv3.forward(relu(y)));
+        }
+        relu(y + shortcut)
+    }
+}

@@ -1,0 +1,50 @@
+//! Operations that Burn lacks or defines otherwise than `PyTorch`, written in plain tensors.
+//!
+//! A body here is the reference: it runs on every device. Kernels for one backend may be put beside it later and are
+//! compared with it.
+
+use burn::tensor::{Tensor, assert_shape};
+
+/// GELU with the error function, `x * Phi(x)`, any shape.
+///
+/// Burn's own operation differentiates the tanh approximation on backends that do not override its backward pass; composed
+/// from `erf` the gradient is exact everywhere, as in `PyTorch`'s default.
+pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    let phi = x.clone().mul_scalar(std::f64::consts::FRAC_1_SQRT_2).erf().add_scalar(1.0).mul_scalar(0.5);
+    x * phi
+}
+
+/// Rows scaled to unit length, `x / max(|x|, 1e-12)`, as `torch.nn.functional.normalize`.
+///
+/// # Shapes
+/// `[B, E]` to `[B, E]`.
+pub fn l2_normalize(x: Tensor<2>) -> Tensor<2> {
+    // The clamp acts on the square, where the root's gradient at zero would otherwise be infinite.
+    let norm = x.clone().square().sum_dim(1).clamp_min(1e-24).sqrt();
+    x / norm
+}
+
+/// Row-wise log-softmax composed of maximum, exponential and sum.
+///
+/// # Shapes
+/// `[R, K]` to `[R, K]`.
+pub fn log_softmax_rows(logits: Tensor<2>) -> Tensor<2> {
+    let max = logits.clone().detach().max_dim(1);
+    let shifted = logits - max;
+    let log_sum = shifted.clone().exp().sum_dim(1).log();
+    shifted - log_sum
+}
+
+/// Binary cross-entropy of logits: the mean over labelled entries of `max(x, 0) - x y + ln(1 + exp(-|x|))`, `[1]`; 0 where nothing is labelled.
+///
+/// # Shapes
+/// `logits`, `targets` (0 or 1), `labelled` (0 or 1): `[B, K]`.
+pub fn bce_with_logits(logits: Tensor<2>, targets: Tensor<2>, labelled: Tensor<2>) -> Tensor<1> {
+    let [b, k] = logits.dims();
+    assert_shape!(targets, [b, k]);
+    assert_shape!(labelled, [b, k]);
+    let softplus = logits.clone().abs().neg().exp().add_scalar(1.0).log();
+    let entry = logits.clone().clamp_min(0.0) - logits * targets + softplus;
+    let count = labelled.clone().sum().clamp_min(1.0);
+    (entry * labelled).sum() / count
+}

@@ -1,0 +1,294 @@
+//! BERT in Hugging Face's layout and key names, of any depth.
+//!
+//! Devlin et al., "BERT", 2019; transformers `models/bert/modeling_bert.py`: post-norm layers, learned positions, exact
+//! GELU, `LayerNorm` epsilon 1e-12. `ConVIRT` pools by the maximum over token vectors (section 3.2 of the paper).
+//!
+//! Shape letters: `B` batch, `T` tokens, `D` hidden size, `N` heads.
+
+use burn::module::Module;
+use burn::nn::{
+    Dropout, DropoutConfig, Embedding, EmbeddingConfig, Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig,
+};
+use burn::tensor::activation::softmax;
+use burn::tensor::{Bool, Device, Int, Tensor, assert_shape};
+use serde::{Deserialize, Serialize};
+
+use super::{TextFeatures, TextInput};
+use crate::Result;
+use crate::error::bad_config;
+use crate::ops::gelu;
+
+/// Finite stand-in for minus infinity: a row that is all padding stays finite.
+const MASKED: f64 = -1e30;
+
+/// Architecture of a [`Bert`]; field names are those of Hugging Face's `config.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BertConfig {
+    /// Number of token ids.
+    pub vocab_size: usize,
+    /// Width `D`.
+    #[serde(default = "BertConfig::base_hidden_size")]
+    pub hidden_size: usize,
+    /// Number of layers (`num_hidden_layers`).
+    #[serde(default = "BertConfig::base_num_layers")]
+    pub num_layers: usize,
+    /// Attention heads; divides the width.
+    #[serde(default = "BertConfig::base_num_layers")]
+    pub num_heads: usize,
+    /// Width of the feed-forward layer.
+    #[serde(default = "BertConfig::base_intermediate_size")]
+    pub intermediate_size: usize,
+    /// Longest text in tokens.
+    #[serde(default = "BertConfig::base_max_position_embeddings")]
+    pub max_position_embeddings: usize,
+    /// Segment ids; only the first is used.
+    #[serde(default = "BertConfig::base_type_vocab_size")]
+    pub type_vocab_size: usize,
+    /// Dropout of hidden states and attention weights while training.
+    #[serde(default = "BertConfig::base_dropout")]
+    pub dropout: f64,
+}
+
+impl BertConfig {
+    fn base_hidden_size() -> usize {
+        768
+    }
+    fn base_num_layers() -> usize {
+        12
+    }
+    fn base_intermediate_size() -> usize {
+        3072
+    }
+    fn base_max_position_embeddings() -> usize {
+        512
+    }
+    fn base_type_vocab_size() -> usize {
+        2
+    }
+    fn base_dropout() -> f64 {
+        0.1
+    }
+
+    /// Checks values that a user can set.
+    ///
+    /// # Errors
+    /// Names the first field that makes no sense.
+    pub fn validate(&self) -> Result<()> {
+        let positive = [
+            ("vocab_size", self.vocab_size),
+            ("hidden_size", self.hidden_size),
+            ("num_layers", self.num_layers),
+            ("num_heads", self.num_heads),
+            ("intermediate_size", self.intermediate_size),
+            ("max_position_embeddings", self.max_position_embeddings),
+            ("type_vocab_size", self.type_vocab_size),
+        ];
+        for (field, value) in positive {
+            if value == 0 {
+                return Err(bad_config("bert", field, value, "use at least 1"));
+            }
+        }
+        if !self.hidden_size.is_multiple_of(self.num_heads) {
+            return Err(bad_config("bert", "num_heads", self.num_heads, "it must divide hidden_size"));
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return Err(bad_config("bert", "dropout", self.dropout, "use 0 or more and less than 1"));
+        }
+        Ok(())
+    }
+
+    /// A randomly initialised network (normal, deviation 0.02); call [`BertConfig::validate`] on user input first.
+    pub fn init(&self, device: &Device) -> Bert {
+        let embedding = |n| {
+            EmbeddingConfig::new(n, self.hidden_size)
+                .with_initializer(Initializer::Normal { mean: 0.0, std: 0.02 })
+                .init(device)
+        };
+        Bert {
+            embeddings: BertEmbeddings {
+                word_embeddings: embedding(self.vocab_size),
+                position_embeddings: embedding(self.max_position_embeddings),
+                token_type_embeddings: embedding(self.type_vocab_size),
+                layer_norm: self.layer_norm(device),
+                dropout: DropoutConfig::new(self.dropout).init(),
+            },
+            encoder: BertEncoder { layer: (0..self.num_layers).map(|_| self.layer(device)).collect() },
+        }
+    }
+
+    fn layer(&self, device: &Device) -> BertLayer {
+        let d = self.hidden_size;
+        let output = |input| BertOutput {
+            dense: self.linear(input, d, device),
+            layer_norm: self.layer_norm(device),
+            dropout: DropoutConfig::new(self.dropout).init(),
+        };
+        BertLayer {
+            attention: BertAttention {
+                self_attention: SelfAttention {
+                    query: self.linear(d, d, device),
+                    key: self.linear(d, d, device),
+                    value: self.linear(d, d, device),
+                    dropout: DropoutConfig::new(self.dropout).init(),
+                    num_heads: self.num_heads,
+                },
+                output: output(d),
+            },
+            intermediate: BertIntermediate { dense: self.linear(d, self.intermediate_size, device) },
+            output: output(self.intermediate_size),
+        }
+    }
+
+    /// A linear layer with zero bias: Burn would draw the bias too, so it is set afterwards.
+    #[expect(clippy::unused_self, reason = "a method reads better beside `layer_norm`")]
+    fn linear(&self, d_input: usize, d_output: usize, device: &Device) -> Linear {
+        let mut linear = LinearConfig::new(d_input, d_output)
+            .with_initializer(Initializer::Normal { mean: 0.0, std: 0.02 })
+            .init(device);
+        linear.bias = Some(Initializer::Zeros.init([d_output], device));
+        linear
+    }
+
+    fn layer_norm(&self, device: &Device) -> LayerNorm {
+        LayerNormConfig::new(self.hidden_size).with_epsilon(1e-12).init(device)
+    }
+}
+
+/// BERT without its pooler.
+#[derive(Module, Debug)]
+pub struct Bert {
+    embeddings: BertEmbeddings,
+    encoder: BertEncoder,
+}
+
+#[derive(Module, Debug)]
+struct BertEmbeddings {
+    word_embeddings: Embedding,
+    position_embeddings: Embedding,
+    token_type_embeddings: Embedding,
+    layer_norm: LayerNorm,
+    dropout: Dropout,
+}
+
+#[derive(Module, Debug)]
+struct BertEncoder {
+    layer: Vec<BertLayer>,
+}
+
+#[derive(Module, Debug)]
+struct BertLayer {
+    attention: BertAttention,
+    intermediate: BertIntermediate,
+    output: BertOutput,
+}
+
+#[derive(Module, Debug)]
+struct BertAttention {
+    self_attention: SelfAttention,
+    output: BertOutput,
+}
+
+#[derive(Module, Debug)]
+struct SelfAttention {
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    dropout: Dropout,
+    num_heads: usize,
+}
+
+#[derive(Module, Debug)]
+struct BertIntermediate {
+    dense: Linear,
+}
+
+#[derive(Module, Debug)]
+struct BertOutput {
+    dense: Linear,
+    layer_norm: LayerNorm,
+    dropout: Dropout,
+}
+
+impl Bert {
+    /// Features of a batch of texts.
+    ///
+    /// With `frozen_layers = Some(n)` the embeddings and the first `n` layers run on the plain device: no graph is
+    /// recorded below the boundary and dropout is off there (`ConVIRT` freezes six of twelve).
+    ///
+    /// # Shapes
+    /// See [`TextInput`] and [`TextFeatures`].
+    ///
+    /// # Panics
+    /// If a text is longer than `max_position_embeddings`.
+    pub fn forward(&self, texts: TextInput, frozen_layers: Option<usize>) -> TextFeatures {
+        let [b, t] = texts.input_ids.dims();
+        assert_shape!(texts.padding, [b, t]);
+        let frozen = frozen_layers.map_or(0, |n| n.min(self.encoder.layer.len()));
+        let mask = texts.padding.clone().reshape([b, 1, 1, t]); // [B, 1, 1, T]
+        let mut x = if frozen_layers.is_some() && texts.input_ids.device().is_autodiff() {
+            let plain_mask = mask.clone().without_autodiff();
+            let mut x = self.embeddings.valid().forward(texts.input_ids.without_autodiff());
+            for layer in &self.encoder.layer[..frozen] {
+                x = layer.valid().forward(x, &plain_mask);
+            }
+            x.autodiff()
+        } else {
+            let x = self.embeddings.forward(texts.input_ids);
+            self.encoder.layer[..frozen].iter().fold(x, |x, layer| layer.forward(x, &mask))
+        };
+        for layer in &self.encoder.layer[frozen..] {
+            x = layer.forward(x, &mask);
+        }
+        let [_, _, d] = x.dims();
+        let hidden = texts.padding.reshape([b, t, 1]).expand([b, t, d]);
+        let global = x.clone().mask_fill(hidden, MASKED).max_dim(1).reshape([b, d]); // [B, D]
+        TextFeatures { global, tokens: x }
+    }
+}
+
+impl BertEmbeddings {
+    /// `[B, T]` to `[B, T, D]`.
+    fn forward(&self, input_ids: Tensor<2, Int>) -> Tensor<3> {
+        let [b, t] = input_ids.dims();
+        let device = input_ids.device();
+        let positions = Tensor::<1, Int>::arange(0..t as i64, &device).reshape([1, t]);
+        let segments = Tensor::<2, Int>::zeros([1, 1], &device);
+        let words = self.word_embeddings.forward(input_ids);
+        let [_, _, d] = words.dims();
+        let rest = self.position_embeddings.forward(positions) + self.token_type_embeddings.forward(segments);
+        self.dropout.forward(self.layer_norm.forward(words + rest.expand([b, t, d])))
+    }
+}
+
+impl BertLayer {
+    /// `[B, T, D]` to `[B, T, D]`; `mask`: `[B, 1, 1, T]`, true at padding.
+    fn forward(&self, x: Tensor<3>, mask: &Tensor<4, Bool>) -> Tensor<3> {
+        let context = self.attention.self_attention.forward(x.clone(), mask);
+        let x = self.attention.output.forward(context, x);
+        let inner = gelu(self.intermediate.dense.forward(x.clone()));
+        self.output.forward(inner, x)
+    }
+}
+
+impl SelfAttention {
+    fn forward(&self, x: Tensor<3>, mask: &Tensor<4, Bool>) -> Tensor<3> {
+        let [b, t, d] = x.dims();
+        let n = self.num_heads;
+        let heads = |x: Tensor<3>| x.reshape([b, t, n, d / n]).swap_dims(1, 2); // [B, N, T, D/N]
+        let query = heads(self.query.forward(x.clone()));
+        let key = heads(self.key.forward(x.clone()));
+        let value = heads(self.value.forward(x));
+        let scale = 1.0 / ((d / n) as f64).sqrt();
+        let scores = query.matmul(key.swap_dims(2, 3)).mul_scalar(scale); // [B, N, T, T]
+        let scores = scores.mask_fill(mask.clone().expand([b, n, t, t]), MASKED);
+        let weights = self.dropout.forward(softmax(scores, 3));
+        weights.matmul(value).swap_dims(1, 2).reshape([b, t, d])
+    }
+}
+
+impl BertOutput {
+    fn forward(&self, x: Tensor<3>, residual: Tensor<3>) -> Tensor<3> {
+        self.layer_norm.forward(self.dropout.forward(self.dense.forward(x)) + residual)
+    }
+}

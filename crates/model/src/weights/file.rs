@@ -1,0 +1,124 @@
+//! Safetensors files: byte-for-byte reproducible when written, checked when read.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use safetensors::{Dtype, SafeTensors};
+use serde_json::{Map, Value, json};
+
+use super::{HostTensor, TensorMap};
+use crate::{ModelError, Result};
+
+/// A weights file in memory.
+#[derive(Debug, Clone)]
+pub struct WeightsFile {
+    /// Where it was read from.
+    pub path: PathBuf,
+    /// Float tensors; integer buffers are passed over.
+    pub tensors: TensorMap,
+    /// The metadata of its header.
+    pub metadata: BTreeMap<String, String>,
+}
+
+impl WeightsFile {
+    /// Reads a safetensors file.
+    ///
+    /// # Errors
+    /// If it cannot be read, is no safetensors file, or is cut short.
+    pub fn read(path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).map_err(|source| ModelError::Io { path: path.to_owned(), source })?;
+        Self::parse(path, &bytes)
+    }
+
+    /// Parses the bytes of a safetensors file; `path` serves error messages.
+    ///
+    /// # Errors
+    /// If the bytes are no safetensors file.
+    pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
+        let format = |source| ModelError::Format { path: path.to_owned(), source };
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(format)?;
+        let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
+        let view = SafeTensors::deserialize(bytes).map_err(format)?;
+        let mut tensors = TensorMap::new();
+        for (name, tensor) in view.tensors() {
+            if tensor.dtype() == Dtype::F32 {
+                let data = tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+                tensors.insert(name, HostTensor { shape: tensor.shape().to_vec(), data });
+            }
+        }
+        Ok(Self { path: path.to_owned(), tensors, metadata })
+    }
+
+    /// A value of the metadata.
+    ///
+    /// # Errors
+    /// If the file does not carry it.
+    pub fn metadata(&self, key: &'static str) -> Result<&str> {
+        let value = self.metadata.get(key).map(String::as_str);
+        value.ok_or_else(|| ModelError::Metadata { path: self.path.clone(), key })
+    }
+
+    /// A value of the metadata that holds JSON.
+    ///
+    /// # Errors
+    /// If the file does not carry it or it does not parse.
+    pub fn metadata_json<T: serde::de::DeserializeOwned>(&self, key: &'static str) -> Result<T> {
+        let parse = serde_json::from_str(self.metadata(key)?);
+        parse.map_err(|source| ModelError::MetadataValue { path: self.path.clone(), key, source })
+    }
+
+    /// The tensors under a prefix, without it (`image_encoder.` gives torchvision's names).
+    pub fn under(&self, prefix: &str) -> TensorMap {
+        let strip = |(name, tensor): (&String, &HostTensor)| {
+            name.strip_prefix(prefix).map(|name| (name.to_owned(), tensor.clone()))
+        };
+        self.tensors.iter().filter_map(strip).collect()
+    }
+}
+
+/// The bytes of a safetensors file: tensors and metadata in the order of their names, nothing that varies from run to run.
+///
+/// `format = "pt"` is added to the metadata, which Hugging Face's loader asks for.
+pub fn encode(tensors: &TensorMap, metadata: &BTreeMap<String, String>) -> Vec<u8> {
+    let mut metadata: Map<String, Value> = metadata.iter().map(|(k, v)| (k.clone(), json!(v))).collect();
+    metadata.insert("format".to_owned(), json!("pt"));
+    let mut header = Map::new();
+    header.insert("__metadata__".to_owned(), Value::Object(metadata));
+    let mut offset = 0;
+    for (name, tensor) in tensors {
+        let end = offset + tensor.data.len() * 4;
+        header.insert(name.clone(), json!({"dtype": "F32", "shape": tensor.shape, "data_offsets": [offset, end]}));
+        offset = end;
+    }
+    let mut header = Value::Object(header).to_string().into_bytes();
+    header.resize(header.len().next_multiple_of(8), b' ');
+    let mut bytes = Vec::with_capacity(8 + header.len() + offset);
+    bytes.extend((header.len() as u64).to_le_bytes());
+    bytes.extend(header);
+    for tensor in tensors.values() {
+        bytes.extend(tensor.data.iter().flat_map(|v| v.to_le_bytes()));
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let tensors = TensorMap::from([
+            ("b".to_owned(), HostTensor { shape: vec![2, 1], data: vec![1.5, -2.0] }),
+            ("a".to_owned(), HostTensor { shape: vec![], data: vec![0.25] }),
+        ]);
+        let metadata = BTreeMap::from([("objective".to_owned(), "convirt".to_owned())]);
+        let bytes = encode(&tensors, &metadata);
+        assert_eq!(bytes, encode(&tensors, &metadata));
+        let file = WeightsFile::parse(Path::new("x"), &bytes).unwrap();
+        assert_eq!(file.tensors, tensors);
+        assert_eq!(file.metadata("objective").unwrap(), "convirt");
+        for cut in [0, 4, 20, bytes.len() - 1] {
+            assert!(WeightsFile::parse(Path::new("x"), &bytes[..cut]).is_err(), "cut at {cut}");
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! The one table between field names and the names of torchvision and Hugging Face.
+
+/// Field path components that Rust spells differently: (field, public name).
+const RENAMES: [(&str, &str); 4] =
+    [("self_attention", "self"), ("layer_norm", "LayerNorm"), ("gamma", "weight"), ("beta", "bias")];
+
+/// The public name of a field path.
+pub fn public_name(path: &[&str]) -> String {
+    path.iter().map(|part| rename(part)).collect::<Vec<_>>().join(".")
+}
+
+fn rename(part: &str) -> &str {
+    RENAMES.iter().find(|(field, _)| *field == part).map_or(part, |(_, public)| public)
+}
+
+/// Whether a tensor may be left unused: classifiers, poolers, language-model heads and integer counters, which no encoder
+/// of this project holds.
+pub fn carries_nothing(name: &str) -> bool {
+    let heads = ["fc.", "pooler.", "cls."];
+    let buffers = ["num_batches_tracked", "position_ids"];
+    heads.iter().any(|head| name.starts_with(head)) || buffers.iter().any(|buffer| name.ends_with(buffer))
+}
+
+/// The name without the prefix that some Hugging Face and torch files put before a whole encoder.
+pub fn strip_encoder_prefix(name: &str) -> &str {
+    ["module.", "bert."].iter().fold(name, |name, prefix| name.strip_prefix(prefix).unwrap_or(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn field_paths_become_public_names() {
+        let name = public_name(&["encoder", "layer", "0", "attention", "self_attention", "query", "weight"]);
+        assert_eq!(name, "encoder.layer.0.attention.self.query.weight");
+        assert_eq!(public_name(&["embeddings", "layer_norm", "gamma"]), "embeddings.LayerNorm.weight");
+        assert_eq!(strip_encoder_prefix("bert.embeddings.word_embeddings.weight"), "embeddings.word_embeddings.weight");
+        assert!(carries_nothing("bn1.num_batches_tracked") && !carries_nothing("layer1.0.conv1.weight"));
+    }
+}

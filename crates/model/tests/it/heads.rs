@@ -1,0 +1,149 @@
+//! Operations, projection heads, the dual encoder and the classifier against torch: `scripts/golden/heads.py`.
+
+use burn::module::Module;
+use burn::tensor::activation::relu;
+use burn::tensor::{Device, Tensor};
+use model::head::classifier::ImageClassifierConfig;
+use model::image::ImageEncoderConfig;
+use model::image::resnet::{BlockKind, ResNetConfig};
+use model::ops::{gelu, l2_normalize, log_softmax_rows};
+use model::projection::ProjectionConfig;
+use model::text::bert::BertConfig;
+use model::text::{TextEncoderConfig, TextInput};
+use model::{DualEncoder, DualEncoderConfig};
+
+use crate::support::{Golden, MODULE, STACK, assert_all_close, assert_close, device, gradients, host};
+
+/// Output and gradient of the input under the golden's weighting, on the plain device and with a graph.
+fn check<const D: usize>(golden: &Golden, name: &str, function: impl Fn(Tensor<D>) -> Tensor<D>) {
+    let key = |part: &str| format!("{name}.{part}");
+    let plain = function(golden.tensor(&key("input"), &device()));
+    assert_close(name, &host(plain), golden.host(&key("output")), MODULE);
+    let device = device().autodiff();
+    let x = golden.tensor::<D>(&key("input"), &device).require_grad();
+    let y = function(x.clone());
+    let grads = (y.clone() * golden.tensor(&key("weights"), &device)).sum().backward();
+    assert_close(name, &host(y), golden.host(&key("output")), MODULE);
+    assert_close(&key("gradient"), &host(x.grad(&grads).unwrap()), golden.host(&key("grad_input")), MODULE);
+}
+
+#[test]
+fn operations() {
+    let golden = Golden::read("heads");
+    check::<1>(&golden, "gelu", gelu);
+    check(&golden, "l2_normalize", l2_normalize);
+    check(&golden, "l2_normalize_zero", l2_normalize);
+    check(&golden, "log_softmax_two", log_softmax_rows);
+    check(&golden, "log_softmax_large", log_softmax_rows);
+}
+
+#[test]
+fn projection_heads() {
+    let golden = Golden::read("heads");
+    let device = device().autodiff();
+    let cases = [
+        ("linear", ProjectionConfig::Linear),
+        ("mlp", ProjectionConfig::Mlp { hidden_size: Some(7) }),
+        ("mlp_default", ProjectionConfig::Mlp { hidden_size: None }),
+    ];
+    for (name, config) in cases {
+        let head = golden.load(config.init(9, 5, &device), &format!("{name}.param."));
+        check(&golden, name, |x| if x.is_autodiff() { head.forward(x) } else { head.valid().forward(x) });
+        let y = head.forward(golden.tensor(&format!("{name}.input"), &device));
+        let grads = (y * golden.tensor(&format!("{name}.weights"), &device)).sum().backward();
+        assert_all_close(name, &gradients(grads, &head), &golden.under(&format!("{name}.grad.")), MODULE);
+    }
+}
+
+fn resnet(in_channels: usize) -> ImageEncoderConfig {
+    ImageEncoderConfig::Resnet(ResNetConfig { block: BlockKind::Basic, stages: [1, 1, 1, 1], width: 2, in_channels })
+}
+
+fn dual_encoder(frozen_text_layers: Option<usize>) -> (Golden, DualEncoder) {
+    let golden = Golden::read("dual_encoder");
+    let text = BertConfig {
+        vocab_size: 20,
+        hidden_size: 16,
+        num_layers: 1,
+        num_heads: 2,
+        intermediate_size: 24,
+        max_position_embeddings: 10,
+        type_vocab_size: 2,
+        dropout: 0.0,
+    };
+    let config = DualEncoderConfig {
+        image: resnet(1),
+        text: TextEncoderConfig::Bert(text),
+        projection: ProjectionConfig::Mlp { hidden_size: Some(11) },
+        embed_dim: 6,
+        frozen_text_layers,
+    };
+    config.validate().unwrap();
+    let model = golden.load(config.init(&device().autodiff()), "param.");
+    (golden, model)
+}
+
+fn texts(golden: &Golden, device: &Device) -> TextInput {
+    TextInput { input_ids: golden.ids("input_ids", device), padding: golden.padding("attention_mask", device) }
+}
+
+#[test]
+fn dual_encoder_in_evaluation() {
+    let (golden, model) = dual_encoder(None);
+    let model = model.valid();
+    let image = model.encode_image(golden.tensor("images", &device()));
+    let text = model.encode_text(texts(&golden, &device()));
+    let pairs = [
+        ("eval.image_features", image.features),
+        ("eval.image_embeds", image.embeds),
+        ("eval.text_features", text.features),
+        ("eval.text_embeds", text.embeds),
+    ];
+    for (name, actual) in pairs {
+        assert_close(name, &host(actual), golden.host(name), STACK);
+    }
+}
+
+#[test]
+fn dual_encoder_in_training() {
+    for frozen in [None, Some(0), Some(1)] {
+        let (golden, model) = dual_encoder(frozen);
+        let device = device().autodiff();
+        let image = model.encode_image(golden.tensor("images", &device)).embeds;
+        let text = model.encode_text(texts(&golden, &device)).embeds;
+        assert_close("image embeds", &host(image.clone()), golden.host("train.image_embeds"), STACK);
+        assert_close("text embeds", &host(text.clone()), golden.host("train.text_embeds"), STACK);
+        let image_sum = (image * golden.tensor("weights.image", &device)).sum();
+        let text_sum = (text * golden.tensor("weights.text", &device)).sum();
+        let grads = gradients((image_sum + text_sum).backward(), &model);
+        let mut expected = golden.under("grad.");
+        let boundary = match frozen {
+            None => "nothing",
+            Some(0) => "text_encoder.embeddings.",
+            Some(_) => "text_encoder.",
+        };
+        expected.retain(|name, _| !name.starts_with(boundary));
+        assert_all_close(&format!("gradients, frozen {frozen:?}"), &grads, &expected, STACK);
+    }
+}
+
+/// Mean binary cross-entropy from logits, written so that no exponential overflows.
+fn binary_cross_entropy(logits: Tensor<2>, labels: Tensor<2>) -> Tensor<1> {
+    (relu(logits.clone()) - logits.clone() * labels + logits.abs().neg().exp().log1p()).mean()
+}
+
+#[test]
+fn classifier() {
+    let golden = Golden::read("classifier");
+    let config = ImageClassifierConfig { image: resnet(3), num_classes: 4, dropout: 0.0 };
+    config.validate().unwrap();
+    let model = golden.load(config.init(&device().autodiff()), "param.");
+    let plain = model.valid().forward(golden.tensor("images", &device()));
+    assert_close("logits in evaluation", &host(plain), golden.host("eval.logits"), STACK);
+    let device = device().autodiff();
+    let logits = model.forward(golden.tensor("images", &device));
+    assert_close("logits in training", &host(logits.clone()), golden.host("train.logits"), STACK);
+    let loss = binary_cross_entropy(logits, golden.tensor("labels", &device));
+    assert!((host(loss.clone()).data[0] / golden.host("loss").data[0] - 1.0).abs() <= STACK);
+    assert_all_close("gradients", &gradients(loss.backward(), &model), &golden.under("grad."), STACK);
+}

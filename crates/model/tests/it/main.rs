@@ -1,0 +1,10 @@
+//! Parity with torchvision and transformers, and what may and may not be loaded.
+//!
+//! The goldens are written by `scripts/golden`. They run on the CPU by default; `--features test-ndarray` or
+//! `--features test-vulkan` runs the same tests on that device.
+
+mod bert;
+mod heads;
+mod resnet;
+mod support;
+mod weights;

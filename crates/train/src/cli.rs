@@ -1,0 +1,104 @@
+//! The command line of `train`.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use engine::config::{self, Layer};
+use engine::device::DeviceSpec;
+use engine::logging;
+use engine::progress::Ui;
+use engine::run_dir::RunDir;
+
+use crate::error::TrainError;
+use crate::recipe::{Resolved, resolve};
+use crate::run::{RunOptions, run};
+use crate::dry_run;
+
+/// Trains an image encoder and a text encoder from radiographs and reports, and evaluates them.
+#[derive(Debug, Parser)]
+#[command(name = "roentgen-train", version, max_term_width = 100)]
+pub struct Args {
+    /// A recipe under models/ by its name, or a path to a recipe.toml.
+    #[arg(default_value = "convirt-phantom")]
+    recipe: String,
+    /// Sets a value of the recipe, for example --set optim.lr=1e-4; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Run folder; default: the next free runs/RECIPE-N.
+    #[arg(long, env = "ROENTGEN_OUT")]
+    out: Option<PathBuf>,
+    /// auto, cpu, cuda[:n], wgpu[:n], vulkan[:n] or ndarray, among those compiled in.
+    #[arg(long, default_value = "auto", env = "ROENTGEN_DEVICE")]
+    device: String,
+    /// Optimizer updates, in place of the recipe's run.steps.
+    #[arg(long)]
+    steps: Option<i64>,
+    /// Seed, in place of the recipe's run.seed.
+    #[arg(long)]
+    seed: Option<i64>,
+    /// Shows counts, parameters and one timed update, and trains nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Prints the whole configuration with the origin of each value, and trains nothing.
+    #[arg(long)]
+    print_config: bool,
+    /// Prints the figures as JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+    /// auto, plain or bars.
+    #[arg(long, default_value = "auto")]
+    ui: Ui,
+    /// More messages; twice for all.
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+impl Args {
+    fn overrides(&self) -> Result<Vec<Layer>, TrainError> {
+        let mut layers = Vec::new();
+        for text in &self.set {
+            layers.push(Layer::set(text)?);
+        }
+        if let Some(steps) = self.steps {
+            layers.push(Layer::flag("--steps", &["run", "steps"], steps));
+        }
+        if let Some(seed) = self.seed {
+            layers.push(Layer::flag("--seed", &["run", "seed"], seed));
+        }
+        Ok(layers)
+    }
+
+    fn run_dir(&self) -> Result<RunDir, TrainError> {
+        let name = std::path::Path::new(&self.recipe).file_stem().map(std::ffi::OsStr::to_owned).unwrap_or_default();
+        Ok(match &self.out {
+            Some(path) => RunDir::create(path)?,
+            None => RunDir::create_next(&PathBuf::from("runs").join(name))?,
+        })
+    }
+}
+
+/// Runs the command; the text is for standard output.
+///
+/// # Errors
+/// See [`TrainError`]; its exit code is the program's.
+pub fn main(args: &Args) -> Result<String, TrainError> {
+    let log = logging::init(args.verbose);
+    let resolved: Resolved = resolve(&args.recipe, &args.overrides()?)?;
+    if args.print_config {
+        return Ok(resolved.layered.annotate(&resolved.recipe)?);
+    }
+    let device = args.device.parse::<DeviceSpec>()?.open()?;
+    if args.dry_run {
+        return dry_run::dry_run(&resolved, &device);
+    }
+    let run_dir = self::Args::run_dir(args)?;
+    log.attach(&run_dir.log())?;
+    tracing::info!(recipe = %args.recipe, run = %run_dir.path().display(), device = %device.1, "run");
+    let options = RunOptions { run: run_dir, ui: args.ui, device };
+    let figures = run(&resolved, &options)?;
+    if args.json {
+        return Ok(format!("{figures:#}\n"));
+    }
+    let hash = config::sha256(&resolved.recipe)?;
+    Ok(format!("{}\n{}\nconfiguration {}\n", eval::show::table(&figures), options.run.path().display(), &hash[..12]))
+}

@@ -1,0 +1,10 @@
+//! Objectives, recipes and the command that trains and evaluates.
+
+pub mod cli;
+pub mod dry_run;
+pub mod error;
+pub mod loss;
+pub mod objective;
+pub mod observe;
+pub mod recipe;
+pub mod run;

@@ -1,0 +1,3 @@
+//! Losses: functions of tensors and numbers, without parameters.
+
+pub mod info_nce;

@@ -1,0 +1,25 @@
+//! `roentgen-train`: see [`train::cli`].
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use train::cli::{Args, main as run};
+
+/// Freed memory goes back to the same size classes, which tensors of a training step ask for again and again.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        // A closed pipe (`| head`) is no failure.
+        Ok(text) => {
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! `ConVIRT`: an image and one sentence of its report are pulled together against the other pairs of the batch.
+//!
+//! Shape letters: `B` studies, `S` sentences per study, `E` width of the joint space.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use data::batch::PairBatch;
+use engine::objective::{Context, Embeds, LossTerm, Losses, Objective};
+use engine::upload::{Preprocess, texts};
+use model::DualEncoder;
+use model::text::TextInput;
+
+use crate::loss::info_nce::{InfoNceConfig, info_nce};
+
+/// A dual encoder under bidirectional InfoNCE.
+#[derive(Module, Debug)]
+pub struct ConVirt {
+    /// The two towers.
+    pub model: DualEncoder,
+    #[module(skip)]
+    loss: InfoNceConfig,
+    #[module(skip)]
+    preprocess: Preprocess,
+}
+
+impl ConVirt {
+    /// Puts the loss on a model.
+    pub fn new(model: DualEncoder, loss: InfoNceConfig, preprocess: Preprocess) -> Self {
+        Self { model, loss, preprocess }
+    }
+}
+
+/// A batch on the device.
+#[derive(Debug)]
+pub struct Pairs {
+    images: Tensor<4>,
+    texts: TextInput,
+}
+
+/// Rows of unit length in the joint space.
+#[derive(Debug, Clone)]
+pub struct PairEmbeds {
+    /// `[B, E]`.
+    pub image: Tensor<2>,
+    /// `[B * S, E]`, the `S` sentences of a study in a row.
+    pub text: Tensor<2>,
+}
+
+impl Embeds for PairEmbeds {
+    fn into_rows(self) -> Vec<Tensor<2>> {
+        vec![self.image, self.text]
+    }
+
+    fn from_rows(rows: Vec<Tensor<2>>, like: &Self) -> Self {
+        let mut rows = rows.into_iter();
+        let mut next = |old: &Tensor<2>| rows.next().unwrap_or_else(|| old.clone());
+        Self { image: next(&like.image), text: next(&like.text) }
+    }
+}
+
+impl Objective for ConVirt {
+    type Batch = Pairs;
+    type Embeds = PairEmbeds;
+
+    fn upload(&self, batch: &PairBatch, device: &Device) -> Pairs {
+        Pairs {
+            images: self.preprocess.images(&batch.images, batch.len, batch.size, device),
+            texts: texts(&batch.texts, device),
+        }
+    }
+
+    fn encode(&self, batch: &Pairs, _ctx: &Context) -> PairEmbeds {
+        PairEmbeds {
+            image: self.model.encode_image(batch.images.clone()).embeds,
+            text: self.model.encode_text(batch.texts.clone()).embeds,
+        }
+    }
+
+    /// The mean over the `S` sentences of a study of its InfoNCE; `S` is 1 in the paper.
+    fn losses(&self, embeds: &PairEmbeds, _ctx: &Context) -> Losses {
+        let [b, e] = embeds.image.dims();
+        let s = embeds.text.dims()[0] / b;
+        let texts = embeds.text.clone().reshape([b, s, e]);
+        let views = (0..s).map(|view| {
+            let text = texts.clone().narrow(1, view, 1).reshape([b, e]);
+            info_nce(embeds.image.clone(), text, &self.loss)
+        });
+        let sum = views.reduce(|a, b| crate::loss::info_nce::InfoNce {
+            loss: a.loss + b.loss,
+            image_to_text: a.image_to_text + b.image_to_text,
+            text_to_image: a.text_to_image + b.text_to_image,
+            accuracy: a.accuracy + b.accuracy,
+        });
+        let Some(sum) = sum else { panic!("the loader draws at least one sentence for ConVIRT") };
+        let mean = |total: Tensor<1>| total.div_scalar(s as f64);
+        Losses {
+            terms: vec![
+                LossTerm { name: "image_to_text", value: mean(sum.image_to_text), weight: self.loss.lambda },
+                LossTerm { name: "text_to_image", value: mean(sum.text_to_image), weight: 1.0 - self.loss.lambda },
+            ],
+            metrics: vec![("accuracy", mean(sum.accuracy))],
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Supervised classification of the image: the ceiling that pretraining is measured against.
+//!
+//! Shape letters: `B` images, `K` classes.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor, TensorData};
+use data::batch::PairBatch;
+use engine::objective::{Context, Embeds, LossTerm, Losses, Objective};
+use engine::upload::Preprocess;
+use model::head::classifier::ImageClassifier;
+use model::ops::bce_with_logits;
+
+/// A classifier under binary cross-entropy.
+#[derive(Module, Debug)]
+pub struct Supervised {
+    /// Encoder and head.
+    pub model: ImageClassifier,
+    #[module(skip)]
+    preprocess: Preprocess,
+}
+
+impl Supervised {
+    /// Puts the loss on a model.
+    pub fn new(model: ImageClassifier, preprocess: Preprocess) -> Self {
+        Self { model, preprocess }
+    }
+}
+
+/// A batch on the device.
+#[derive(Debug)]
+pub struct Labelled {
+    images: Tensor<4>,
+    targets: Tensor<2>,
+    labelled: Tensor<2>,
+}
+
+/// Logits and what they are compared with, each `[B, K]`.
+#[derive(Debug, Clone)]
+pub struct Logits {
+    logits: Tensor<2>,
+    targets: Tensor<2>,
+    labelled: Tensor<2>,
+}
+
+impl Embeds for Logits {
+    fn into_rows(self) -> Vec<Tensor<2>> {
+        vec![self.logits, self.targets, self.labelled]
+    }
+
+    fn from_rows(rows: Vec<Tensor<2>>, like: &Self) -> Self {
+        let mut rows = rows.into_iter();
+        let mut next = |old: &Tensor<2>| rows.next().unwrap_or_else(|| old.clone());
+        Self { logits: next(&like.logits), targets: next(&like.targets), labelled: next(&like.labelled) }
+    }
+}
+
+impl Objective for Supervised {
+    type Batch = Labelled;
+    type Embeds = Logits;
+
+    fn upload(&self, batch: &PairBatch, device: &Device) -> Labelled {
+        let shape = [batch.len, batch.classes];
+        let rows = |value: fn(f32) -> f32| {
+            let values: Vec<f32> = batch.labels.iter().map(|&label| value(label)).collect();
+            Tensor::<2>::from_data(TensorData::new(values, shape), device)
+        };
+        Labelled {
+            images: self.preprocess.images(&batch.images, batch.len, batch.size, device),
+            targets: rows(|label| if label > 0.5 { 1.0 } else { 0.0 }),
+            labelled: rows(|label| if label.is_nan() { 0.0 } else { 1.0 }),
+        }
+    }
+
+    fn encode(&self, batch: &Labelled, _ctx: &Context) -> Logits {
+        Logits {
+            logits: self.model.forward(batch.images.clone()),
+            targets: batch.targets.clone(),
+            labelled: batch.labelled.clone(),
+        }
+    }
+
+    fn losses(&self, embeds: &Logits, _ctx: &Context) -> Losses {
+        let Logits { logits, targets, labelled } = embeds.clone();
+        let right = logits.clone().without_autodiff().greater_elem(0.0).float();
+        let right = right.equal(targets.clone().without_autodiff()).float() * labelled.clone().without_autodiff();
+        let accuracy = right.sum() / labelled.clone().without_autodiff().sum().clamp_min(1.0);
+        let value = bce_with_logits(logits, targets, labelled);
+        Losses { terms: vec![LossTerm { name: "bce", value, weight: 1.0 }], metrics: vec![("accuracy", accuracy)] }
+    }
+}

@@ -1,0 +1,311 @@
+//! One run: data, model, training, evaluation, records.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use burn::module::Module;
+use burn::tensor::Device;
+use data::loader::{Loader, LoaderConfig};
+use data::prompt::Prompts;
+use data::record::Dataset;
+use data::rng::{Purpose, key};
+use data::source::parts::{Parts, SourceConfig};
+use data::text::Tokenizer;
+use engine::checkpoint::{Architecture, Card, Checkpoint, TextCard};
+use engine::clock::{Stopwatch, peak_memory_bytes};
+use engine::config;
+use engine::device;
+use engine::fit::{FitConfig, fit, update};
+use engine::objective::{Context, Objective};
+use engine::progress::{Progress, Ui};
+use engine::run_dir::{Environment, RunDir};
+use engine::sink::{JsonlSink, MultiSink, TensorBoardSink};
+use eval::metric::Bootstrap;
+use eval::tasks::{ProbeParts, Tools, Towers, classify, probe};
+use model::head::classifier::ImageClassifierConfig;
+use model::image::ImageEncoder;
+use model::weights::{self, WeightsFile, keys};
+use serde_json::{Map, Value, json};
+
+use crate::error::TrainError;
+use crate::objective::convirt::ConVirt;
+use crate::objective::supervised::Supervised;
+use crate::observe::{Recorder, Totals};
+use crate::recipe::{ObjectiveConfig, Recipe, Resolved, SupervisedConfig};
+
+
+/// Where a run writes and how it shows progress.
+#[derive(Debug, Clone)]
+pub struct RunOptions {
+    /// The run folder.
+    pub run: RunDir,
+    /// Style of progress.
+    pub ui: Ui,
+    /// The plain device and its name.
+    pub device: (Device, String),
+}
+
+/// Everything that both objectives need.
+struct Setup<'a> {
+    recipe: &'a Recipe,
+    tokenizer: &'a Tokenizer,
+    options: &'a RunOptions,
+    parts: &'a Parts,
+    train: Loader,
+    validation: Option<Loader>,
+}
+
+/// Trains and evaluates; returns the figures that `eval.json` holds.
+///
+/// # Errors
+/// What data, device, training or evaluation fail with; everything written before stays.
+pub fn run(resolved: &Resolved, options: &RunOptions) -> Result<Value, TrainError> {
+    let clock = Stopwatch::start();
+    let recipe = &resolved.recipe;
+    let run = &options.run;
+    run.write_config(&config::to_toml(recipe)?)?;
+    let hash = config::sha256(recipe)?;
+    run.write_environment(&Environment::new(&options.device.1, &device::compiled(), &hash))?;
+    let parts = recipe.data.source.parts()?;
+    for part in [&parts.train, &parts.validate, &parts.test] {
+        tracing::info!(data = %part.name, studies = part.studies.len(), "part read");
+    }
+    let train = loader(recipe, &resolved.tokenizer, &parts.train, false)?;
+    let validation = match recipe.eval.every {
+        0 => None,
+        _ => Some(loader(recipe, &resolved.tokenizer, &parts.validate, true)?),
+    };
+    fill_cache(&train, options.ui);
+    let setup = Setup { recipe, tokenizer: &resolved.tokenizer, options, parts: &parts, train, validation };
+    options.device.0.seed(key(recipe.run.seed, Purpose::Init, 0, 0));
+    let (mut figures, totals) = match &recipe.objective {
+        ObjectiveConfig::Convirt(loss) => {
+            let preprocess = recipe.preprocess();
+            let model = start_weights(recipe, recipe.model.init(&options.device.0.clone().autodiff()))?;
+            let initial = model.image_encoder.valid();
+            let card = setup.card("convirt", Architecture::DualEncoder(recipe.model.clone()))?;
+            let save = |path: &Path, o: &ConVirt, card: &Card| engine::checkpoint::save(path, &o.model, card);
+            let totals = setup.train(ConVirt::new(model, loss.clone(), preprocess), &card, save)?;
+            let initial = Some(&initial);
+            (setup.evaluate(initial)?, totals)
+        }
+        ObjectiveConfig::Supervised(config) => {
+            let architecture = supervised(recipe, config, &parts.train.classes);
+            architecture.validate().map_err(engine::EngineError::from)?;
+            let model = architecture.init(&options.device.0.clone().autodiff());
+            let mut card = setup.card("supervised", Architecture::ImageClassifier(architecture))?;
+            card.text = None;
+            card.classes.clone_from(&parts.train.classes);
+            let save = |path: &Path, o: &Supervised, card: &Card| engine::checkpoint::save(path, &o.model, card);
+            let totals = setup.train(Supervised::new(model, recipe.preprocess()), &card, save)?;
+            (setup.evaluate(None)?, totals)
+        }
+    };
+    figures.insert(
+        "timing".to_owned(),
+        json!({ "seconds": clock.seconds(), "images_per_second": totals.images_per_second() }),
+    );
+    figures.insert("memory".to_owned(), json!({ "peak_bytes": peak_memory_bytes() }));
+    let figures = Value::Object(figures);
+    run.write_eval(&figures)?;
+    Ok(figures)
+}
+
+fn loader(recipe: &Recipe, tokenizer: &Arc<Tokenizer>, part: &Dataset, plain: bool) -> Result<Loader, TrainError> {
+    let data = &recipe.data;
+    let contrast = matches!(recipe.objective, ObjectiveConfig::Convirt(_));
+    let config = LoaderConfig {
+        seed: recipe.run.seed,
+        batch_size: data.batch_size,
+        image_size: data.image_size,
+        sentences: if contrast { data.sentences_per_study } else { 0 },
+        max_tokens: data.max_tokens,
+        augment: (!plain).then(|| data.augment.clone()),
+        shuffle_pairs: data.shuffle_pairs,
+        num_workers: data.num_workers,
+        prefetch_bytes: 64 << 20,
+        max_bad_fraction: data.max_bad_fraction,
+    };
+    Ok(Loader::new(part.clone(), data.source_size, data.cache_mib << 20, Arc::clone(tokenizer), config)?)
+}
+
+/// Parameters of the model, and the seconds of an update after the first; nothing is kept.
+///
+/// # Errors
+/// As a run before its second update.
+pub fn time_updates(resolved: &Resolved, parts: &Parts, device: &Device) -> Result<(usize, f64), TrainError> {
+    let recipe = &resolved.recipe;
+    let loader = loader(recipe, &resolved.tokenizer, &parts.train, false)?;
+    let tracked = device.clone().autodiff();
+    match &recipe.objective {
+        ObjectiveConfig::Convirt(loss) => {
+            let model = start_weights(recipe, recipe.model.init(&tracked))?;
+            time(ConVirt::new(model, loss.clone(), recipe.preprocess()), recipe, &loader, &tracked)
+        }
+        ObjectiveConfig::Supervised(config) => {
+            let model = supervised(recipe, config, &parts.train.classes).init(&tracked);
+            time(Supervised::new(model, recipe.preprocess()), recipe, &loader, &tracked)
+        }
+    }
+}
+
+fn time<O: Objective>(
+    mut objective: O,
+    recipe: &Recipe,
+    loader: &Loader,
+    device: &Device,
+) -> Result<(usize, f64), TrainError> {
+    let config = fit_config(recipe);
+    let parameters = objective.num_params();
+    let mut optimizer = config.optim.init(&objective);
+    let mut seconds = 0.0;
+    for step in 0..2 {
+        let batch = loader.batch(step)?;
+        let clock = Stopwatch::start();
+        let ctx = Context { step, epoch: 0, total_steps: recipe.run.steps, seed: recipe.run.seed };
+        (objective, _) = update(objective, &mut optimizer, &batch, &config, 0.0, &ctx, device)?;
+        seconds = clock.seconds();
+    }
+    Ok((parameters, seconds))
+}
+
+fn supervised(recipe: &Recipe, config: &SupervisedConfig, classes: &[String]) -> ImageClassifierConfig {
+    ImageClassifierConfig { image: recipe.model.image.clone(), num_classes: classes.len(), dropout: config.dropout }
+}
+
+fn fit_config(recipe: &Recipe) -> FitConfig {
+    FitConfig {
+        seed: recipe.run.seed,
+        steps: recipe.run.steps,
+        micro_batch_size: recipe.data.micro_batch_size,
+        optim: recipe.optim.clone(),
+        eval_every: recipe.eval.every,
+        early_stop: recipe.eval.early_stop,
+    }
+}
+
+/// Decodes images ahead of training where they fit into the cache.
+fn fill_cache(loader: &Loader, ui: Ui) {
+    let total = loader.store().len() as u64;
+    let progress = Progress::new(ui, "images", total);
+    loader.store().prefill(|done| progress.set(done as u64, ""));
+    progress.finish("in memory");
+}
+
+/// The model with the weights that the recipe names.
+fn start_weights(recipe: &Recipe, mut model: model::DualEncoder) -> Result<model::DualEncoder, TrainError> {
+    let wrap = |error: model::ModelError| TrainError::from(engine::EngineError::from(error));
+    if let Some(path) = &recipe.init.checkpoint {
+        let checkpoint = Checkpoint::read(path)?;
+        model = weights::apply(model, checkpoint.tensors().clone(), path).map_err(wrap)?;
+    }
+    let tower = |path: &PathBuf| -> Result<weights::TensorMap, TrainError> {
+        let file = WeightsFile::read(path).map_err(wrap)?;
+        Ok(file.tensors.into_iter().map(|(name, t)| (keys::strip_encoder_prefix(&name).to_owned(), t)).collect())
+    };
+    if let Some(path) = &recipe.init.image {
+        model.image_encoder = weights::apply(model.image_encoder, tower(path)?, path).map_err(wrap)?;
+    }
+    if let Some(path) = &recipe.init.text {
+        model.text_encoder = weights::apply(model.text_encoder, tower(path)?, path).map_err(wrap)?;
+    }
+    Ok(model)
+}
+
+impl Setup<'_> {
+    fn card(&self, objective: &str, architecture: Architecture) -> Result<Card, TrainError> {
+        let data = &self.recipe.data;
+        let mut card = Card::new(objective, architecture, self.recipe.preprocess());
+        card.text = Some(TextCard {
+            tokenizer_sha256: self.tokenizer.sha256().to_owned(),
+            lowercase: data.tokenizer.lowercase,
+            max_tokens: data.max_tokens,
+        });
+        if let Some(file) = self.tokenizer.file() {
+            let name = file.file_name().map(PathBuf::from).unwrap_or_default();
+            let bytes = data::fsx::read_capped(file, 32 << 20)?;
+            data::fsx::write_atomic(&self.options.run.path().join(name), &bytes)?;
+        }
+        Ok(card)
+    }
+
+    fn train<O: Objective>(
+        &self,
+        objective: O,
+        card: &Card,
+        save: impl Fn(&Path, &O, &Card) -> engine::Result<()>,
+    ) -> Result<Totals, TrainError> {
+        let recipe = self.recipe;
+        let run = &self.options.run;
+        tracing::info!(parameters = objective.num_params(), device = %self.options.device.1, "training");
+        let progress = Progress::new(self.options.ui, "train", recipe.run.steps);
+        let sinks = MultiSink::new()
+            .with(JsonlSink::open(&run.metrics())?)
+            .with(TensorBoardSink::create(&run.tensorboard())?);
+        let mut recorder = Recorder {
+            run,
+            card,
+            progress: &progress,
+            sinks,
+            log_every: recipe.run.log_every,
+            validation: self.validation.as_ref(),
+            validation_steps: (recipe.eval.max_studies / recipe.data.batch_size).max(1) as u64,
+            device: &self.options.device.0,
+            save: &save,
+            totals: Totals::default(),
+        };
+        let config = fit_config(recipe);
+        let tracked = self.options.device.0.clone().autodiff();
+        fit(objective, &self.train, &config, &tracked, &mut recorder)?;
+        let totals = recorder.totals;
+        engine::sink::MetricSink::flush(&mut recorder.sinks)?;
+        drop(recorder);
+        let best = data::fsx::read_capped(&run.checkpoints().join("best/model.safetensors"), 16 << 30)?;
+        data::fsx::write_atomic(&run.model(), &best)?;
+        progress.finish(&format!("{:.0} images/s", totals.images_per_second()));
+        for (row, cause) in self.train.quarantine() {
+            tracing::warn!(row, cause, "unreadable study");
+        }
+        Ok(totals)
+    }
+
+    /// Every task that the data allow, on the best checkpoint. `initial` is the image encoder before training, for the
+    /// probe that pretraining is measured against.
+    fn evaluate(&self, initial: Option<&ImageEncoder>) -> Result<Map<String, Value>, TrainError> {
+        let eval = &self.recipe.eval;
+        let tools = Tools {
+            device: self.options.device.0.clone(),
+            ui: self.options.ui,
+            batch_size: eval.batch_size,
+            ks: eval.ks.clone(),
+            bootstrap: Bootstrap { resamples: eval.resamples, ..Bootstrap::default() },
+            cache_bytes: 0,
+        };
+        let checkpoint = Checkpoint::read(&self.options.run.model())?;
+        let Parts { train, validate, test, categories } = self.parts;
+        let mut figures = Map::new();
+        let Some(initial) = initial else {
+            figures.insert("supervised".to_owned(), json!(classify(&checkpoint, test, &tools)?));
+            return Ok(figures);
+        };
+        let towers = Towers::new(&checkpoint, self.tokenizer, self.recipe.data.max_tokens, &tools)?;
+        if let Some(categories) = categories {
+            let prompts = Prompts::phantom();
+            figures.insert("zero_shot".to_owned(), json!(towers.zero_shot(test, &prompts)?));
+            figures.insert("retrieval".to_owned(), json!(towers.retrieval_by_category(categories, &prompts)?));
+        } else {
+            figures.insert("retrieval".to_owned(), json!(towers.retrieval_by_pairs(test)?));
+        }
+        if let SourceConfig::Phantom(source) = &self.recipe.data.source {
+            let limit = usize::try_from(source.probe).unwrap_or(usize::MAX);
+            let studies = train.studies.iter().take(limit).cloned().collect();
+            let train = Dataset { studies, ..train.clone() };
+            let parts = ProbeParts { train: &train, validate, test };
+            for (name, encoder) in [("linear_probe", &towers.model.image_encoder), ("linear_probe_random", initial)] {
+                let figure = probe(name, encoder, &checkpoint.card.preprocess, parts, &eval.probe, &tools)?;
+                figures.insert(name.to_owned(), json!(figure));
+            }
+        }
+        Ok(figures)
+    }
+}
