@@ -1,6 +1,6 @@
 """Loads exported encoders into torchvision and transformers and compares their features with this project's.
 
-    roentgen-model export --weights RUN --out DIR
+    roentgen-eval export --weights RUN --out DIR
     python scripts/check_export.py DIR
 
 DIR holds `image_encoder.safetensors` (torchvision's names), `text_encoder/{model.safetensors,config.json,vocab.txt}`
@@ -26,15 +26,16 @@ TOLERANCE = 1e-4
 
 def resnet_like(tensors):
     """torchvision's network of the depth and width that the tensors show, ending in the features."""
-    stages = [1 + max(int(re.match(rf"layer{s}\.(\d+)\.", n)[1]) for n in tensors if n.startswith(f"layer{s}.")) for s in range(1, 5)]
+    blocks = [(int(found[1]), int(found[2])) for name in tensors if (found := re.match(r"layer(\d)\.(\d+)\.", name))]
+    stages = [1 + max(block for layer, block in blocks if layer == stage) for stage in range(1, 5)]
     block = Bottleneck if "layer1.0.conv3.weight" in tensors else BasicBlock
     width, in_channels = tensors["conv1.weight"].shape[:2]
     model = ResNet(block, stages)
     if width != 64:
         model.inplanes = width
         model.bn1 = nn.BatchNorm2d(width)
-        for index, blocks in enumerate(stages):
-            stage = model._make_layer(block, width << index, blocks, stride=1 if index == 0 else 2)
+        for index, count in enumerate(stages):
+            stage = model._make_layer(block, width << index, count, stride=1 if index == 0 else 2)
             setattr(model, f"layer{index + 1}", stage)
     if (width, in_channels) != (64, 3):
         model.conv1 = nn.Conv2d(in_channels, width, kernel_size=7, stride=2, padding=3, bias=False)
@@ -46,7 +47,7 @@ def resnet_like(tensors):
 def load_image_encoder(path):
     tensors = load_file(path)
     model = resnet_like(tensors)
-    # torchvision counts batches in integer buffers, which carry nothing; everything else must be there, and nothing more.
+    # torchvision counts batches in integer buffers, which carry nothing; everything else must be there, alone.
     counters = {name: value for name, value in model.state_dict().items() if name.endswith("num_batches_tracked")}
     model.load_state_dict(counters | tensors, strict=True)
     return model.eval()
@@ -70,7 +71,7 @@ def compare(what, actual, expected):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="folder that `roentgen-model export` wrote")
+    parser.add_argument("folder", type=Path, help="folder that `roentgen-eval export` wrote")
     folder = parser.parse_args().folder
     torch.set_num_threads(1)
 
@@ -82,7 +83,8 @@ def main():
         mask = check["attention_mask"].long()
         tokens = text_encoder(input_ids=check["input_ids"].long(), attention_mask=mask).last_hidden_state
         texts = tokens.masked_fill(mask[:, :, None] == 0, -torch.inf).max(dim=1).values
-    good = [compare("image features", images, check["image_features"]), compare("text features", texts, check["text_features"])]
+    pairs = {"image features": (images, check["image_features"]), "text features": (texts, check["text_features"])}
+    good = [compare(what, *pair) for what, pair in pairs.items()]
 
     tokenizer = AutoTokenizer.from_pretrained(folder / "text_encoder")
     vocabulary = json.loads((folder / "text_encoder/config.json").read_text())["vocab_size"]

@@ -41,7 +41,7 @@ def main():
     config |= {"max_position_embeddings": SIZES["max_positions"], "dropout": 0.0}
     write("model", "bert", tensors, {"config": config})
 
-    # The tanh form of GELU must not pass for the exact one: its gradients have to differ by far more than the tolerance.
+    # The tanh form of GELU must not pass for the exact one: its gradients have to differ by far more than is tolerated.
     other = tiny_bert(**SIZES, act="gelu_pytorch_tanh", pooler=True)
     other.load_state_dict(model.state_dict())
     tanh = run(None, other, ids, mask, weights)

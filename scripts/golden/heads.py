@@ -50,7 +50,43 @@ def heads(rng):
     # overflow without the subtraction of the maximum.
     tensors |= operation("log_softmax_two", log_softmax, randn(rng, 4, 2, scale=3.0), rng)
     tensors |= operation("log_softmax_large", log_softmax, randn(rng, 3, 7, scale=150.0), rng)
+    tensors |= batch_norm_head(rng) | binary_cross_entropy(rng)
     write("model", "heads", tensors)
+
+
+def run_batch_norm_head(_, head, x, weights):
+    x.requires_grad_()
+    results = {"eval.output": head.eval()(x).detach()}
+    output = head.train()(x)
+    (output * weights).sum().backward()
+    after = {name: value for name, value in state(head, "after.").items() if "running" in name}
+    return results | {"train.output": output.detach(), "grad_input": x.grad, **gradients(head, "grad."), **after}
+
+
+def batch_norm_head(rng):
+    head = randomize(Projection(9, 7, 5, batch_norm=True).double(), rng, scale=1.4)
+    x, weights = randn(rng, 6, 9), randn(rng, 6, 5)
+    results = reference("mlp_batch_norm", run_batch_norm_head, head, x, weights)
+    results |= state(head, "param.") | {"input": x, "weights": weights}
+    return {f"mlp_batch_norm.{name}": value for name, value in results.items()}
+
+
+def binary_cross_entropy(rng):
+    """Where a label is missing its entry counts nothing; zero and large logits are the corners of the formula."""
+    logits = randn(rng, 5, 4, scale=3.0)
+    logits[0] = torch.tensor([0.0, 0.0, 60.0, -60.0])
+    logits[1] = torch.tensor([-60.0, 60.0, 120.0, -120.0])
+    logits.requires_grad_()
+    labels = torch.from_numpy(rng.integers(0, 2, size=(5, 4))).double()
+    labels[0] = torch.tensor([0.0, 1.0, 0.0, 0.0])
+    labels[1] = torch.tensor([1.0, 1.0, 1.0, 0.0])
+    labelled = torch.from_numpy(rng.integers(0, 2, size=(5, 4))).double()
+    labelled[:2] = 1.0
+    total = functional.binary_cross_entropy_with_logits(logits, labels, weight=labelled, reduction="sum")
+    loss = total / labelled.sum()
+    loss.backward()
+    results = {"logits": logits, "labels": labels, "labelled": labelled, "loss": loss, "grad_logits": logits.grad}
+    return {f"bce.{name}": value for name, value in results.items()}
 
 
 def run_dual_encoder(_, model, images, ids, mask, weights):

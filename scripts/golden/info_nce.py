@@ -1,7 +1,8 @@
 """ConVIRT's loss, both directions and gradients, from embeddings that are not yet normalised.
 
-Writes crates/train/tests/it/golden/info_nce.safetensors. The case `formula` holds embeddings given by sines and cosines,
-whose loss is also known from a transcription of the paper's formula without torch: 1.554906, 1.592851, 1.564392.
+Writes crates/train/tests/it/golden/info_nce.safetensors. The case `formula` holds embeddings given by sines and
+cosines, whose loss is also known from a transcription of the paper's formula without torch: 1.554906, 1.592851,
+1.564392.
 """
 
 import numpy as np

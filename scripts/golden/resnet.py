@@ -5,7 +5,8 @@ Writes crates/model/tests/it/golden/resnet_{basic,bottleneck}.safetensors.
 
 import numpy as np
 import torch
-from common import BasicBlock, Bottleneck, gradients, image_features, randn, randomize, reference, state, tiny_resnet, write
+from common import BasicBlock, Bottleneck, gradients, image_features, randn, randomize, reference, state
+from common import tiny_resnet, write
 
 CASES = {
     # 33 x 34 pixels end in a map of 2 x 2; odd sizes meet the edges of every strided layer.

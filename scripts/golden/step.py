@@ -1,10 +1,10 @@
 """Whole optimiser steps of a tiny ConVIRT model in training mode: Adam, AdamW, clipping by the global norm.
 
-Writes crates/train/tests/it/golden/{step,step_variants}.safetensors. `step` holds a batch (`a.*`), the initial tensors
-(`param.*`), the loss and its two directions, the gradients (`grad.*`), their global norm, and all tensors after one step
-of Adam (`after.*`). `step_variants` holds another batch (`b.*`) and for each of `VARIANTS` the tensors after three steps
-on batches a, b, a (`<variant>.after.*`) with the losses and gradient norms before each. Adam's first step hardly depends
-on the size of a gradient, which is why clipping and decay are seen only after several.
+Writes crates/train/tests/it/golden/{step,step_variants}.safetensors. `step` holds a batch (`a.*`), the initial
+tensors (`param.*`), the loss and its two directions, the gradients (`grad.*`), their global norm, and all tensors after
+one step of Adam (`after.*`). `step_variants` holds another batch (`b.*`) and for each of `VARIANTS` but plain Adam the
+tensors after three steps on batches a, b, a (`<variant>.after.*`) with the losses and gradient norms before each.
+Adam's first step hardly depends on the size of a gradient, which is why clipping and decay are seen only after several.
 
 The update of an element whose gradient is zero by theory (`attention.self.key.bias`: softmax ignores it) is the sign of
 rounding noise, up to one learning rate per step, in torch as anywhere: a test leaves those tensors out.

@@ -1,8 +1,8 @@
 """Twenty Adam steps of a tiny ConVIRT model over four batches in turn: the loss before each step.
 
 Writes crates/train/tests/it/golden/trajectory.safetensors. The script also checks that the loss falls by at least a
-fifth, that single precision follows double far within the tolerance of 1e-3, and that a run with the learning rate zero,
-another lambda, another temperature or a detached text tower leaves it.
+fifth, that single precision follows double far within the tolerance of 1e-3, and that a run with the learning rate
+zero, another lambda, another temperature or a detached text tower leaves it.
 """
 
 import sys

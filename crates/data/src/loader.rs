@@ -14,9 +14,13 @@ use crate::error::{DataError, ImageFault, Result};
 use crate::image::Plane;
 use crate::image::augment::{AugmentConfig, AugmentParams};
 use crate::record::{Dataset, Study};
+use crate::report::words::{presence, telling_words};
 use crate::rng::{Purpose, key, permutation, stream};
 use crate::store::ImageStore;
 use crate::text::Tokenizer;
+
+/// Words in fewer reports than this share, or in all but this share, tell nothing that could be learned.
+const MIN_SHARE: f64 = 0.02;
 
 /// What a loader does.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,6 +45,9 @@ pub struct LoaderConfig {
     pub prefetch_bytes: usize,
     /// Largest fraction of unreadable studies before training stops; one is allowed unless this is 0.
     pub max_bad_fraction: f64,
+    /// Token ids that [`PairBatch::words`] tells of, each with its share of reports; `None`: those that tell the reports
+    /// of this data set apart.
+    pub words: Option<Vec<(u32, f64)>>,
 }
 
 /// An endless sequence of training batches over the studies of a data set.
@@ -57,6 +64,10 @@ struct Shared {
     config: LoaderConfig,
     /// Token ids of every sentence of every study.
     ids: Vec<Vec<Vec<u32>>>,
+    /// Words that tell reports apart, with the share of reports that hold them.
+    words: Vec<(u32, f64)>,
+    /// For every study which of these words its report holds.
+    presence: Vec<Vec<f32>>,
     /// Study whose report each study is paired with.
     partner: Vec<u32>,
     /// The last epoch's order, kept because a whole epoch uses it.
@@ -95,12 +106,27 @@ impl Loader {
         };
         let ids =
             if config.sentences > 0 { dataset.studies.iter().map(encode).collect::<Result<_>>()? } else { Vec::new() };
+        let words = config.words.clone().unwrap_or_else(|| telling_words(&ids, MIN_SHARE, 1.0 - MIN_SHARE));
+        let presence = ids.iter().map(|report: &Vec<Vec<u32>>| presence(report, &words)).collect();
         let n = dataset.studies.len();
         let partner = if config.shuffle_pairs { derangement(config.seed, n) } else { permutation_identity(n) };
         let store = ImageStore::new(&dataset, source_size, cache_bytes);
         let order = Mutex::new((u64::MAX, Arc::new(Vec::new())));
         let quarantine = Mutex::new(BTreeMap::new());
-        Ok(Self { shared: Arc::new(Shared { dataset, store, tokenizer, config, ids, partner, order, quarantine }) })
+        Ok(Self {
+            shared: Arc::new(Shared {
+                dataset,
+                store,
+                tokenizer,
+                config,
+                ids,
+                words,
+                presence,
+                partner,
+                order,
+                quarantine,
+            }),
+        })
     }
 
     /// Batches of one pass over the data.
@@ -111,6 +137,12 @@ impl Loader {
     /// The images behind the batches, to decode them ahead of time.
     pub fn store(&self) -> &ImageStore {
         &self.shared.store
+    }
+
+    /// Token ids that tell the reports apart, each with the share of reports that hold it; [`PairBatch::words`] is in
+    /// this order.
+    pub fn words(&self) -> &[(u32, f64)] {
+        &self.shared.words
     }
 
     /// Number of studies that batches are drawn from.
@@ -180,6 +212,7 @@ impl Shared {
             images: Vec::with_capacity(config.batch_size * config.image_size * config.image_size),
             sentences: config.sentences,
             texts: TextBatch::default(),
+            words: Vec::with_capacity(config.batch_size * self.words.len()),
             classes: self.dataset.classes.len(),
             labels: Vec::with_capacity(config.batch_size * self.dataset.classes.len()),
             studies: Vec::with_capacity(config.batch_size),
@@ -188,10 +221,9 @@ impl Shared {
         for &study in planned {
             let (study, plane) = self.readable(study as usize, epoch)?;
             batch.images.extend_from_slice(&plane.data);
-            let report = self.partner[study] as usize;
-            let mut draw = stream(config.seed, Purpose::Sentence, epoch, study as u64);
-            for _ in 0..config.sentences {
-                texts.push(self.ids[report][draw.below(self.ids[report].len())].clone());
+            if config.sentences > 0 {
+                texts.extend(self.draw_sentences(study, epoch));
+                batch.words.extend(&self.presence[self.partner[study] as usize]);
             }
             let value = |label: &Option<bool>| label.map_or(f32::NAN, |positive| f32::from(u8::from(positive)));
             batch.labels.extend(self.dataset.studies[study].labels.iter().map(value));
@@ -199,6 +231,14 @@ impl Shared {
         }
         batch.texts = TextBatch::from_ids(&texts, self.tokenizer.pad_id());
         Ok(batch)
+    }
+
+    /// Token ids of sentences of a study's report: different ones as long as there are enough.
+    fn draw_sentences(&self, study: usize, epoch: u64) -> Vec<Vec<u32>> {
+        let report = &self.ids[self.partner[study] as usize];
+        let mut order: Vec<usize> = (0..report.len()).collect();
+        stream(self.config.seed, Purpose::Sentence, epoch, study as u64).shuffle(&mut order);
+        order.iter().cycle().take(self.config.sentences).map(|&sentence| report[sentence].clone()).collect()
     }
 
     /// The image of a study, or of its deterministic substitute where it cannot be read.

@@ -20,7 +20,7 @@ use crate::fsx;
 /// Largest accepted tokenizer file (bytes).
 const MAX_FILE_BYTES: u64 = 32 << 20;
 /// The vocabulary of this crate: general English and the words of chest radiograph reports, in lower case.
-const BUILTIN_VOCAB: &str = include_str!("../assets/vocab.txt");
+pub const BUILTIN_VOCAB: &str = include_str!("../assets/vocab.txt");
 
 /// Which tokenizer a recipe uses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

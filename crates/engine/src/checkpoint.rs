@@ -166,7 +166,10 @@ impl Checkpoint {
                 }
             }
         }
-        Err(format_error(&self.file.path, "its tokenizer.json or vocab.txt is not beside it: copy the one it was trained with"))
+        Err(format_error(
+            &self.file.path,
+            "its tokenizer.json or vocab.txt is not beside it: copy the one it was trained with",
+        ))
     }
 
     /// All tensors under their public names.

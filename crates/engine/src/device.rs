@@ -64,13 +64,7 @@ impl Kind {
             #[cfg(feature = "ndarray")]
             Self::NdArray => Some(Device::ndarray()),
             #[cfg_attr(
-                all(
-                    feature = "cuda",
-                    feature = "vulkan",
-                    feature = "wgpu",
-                    feature = "flex",
-                    feature = "ndarray"
-                ),
+                all(feature = "cuda", feature = "vulkan", feature = "wgpu", feature = "flex", feature = "ndarray"),
                 expect(unreachable_patterns, reason = "every backend is compiled in")
             )]
             _ => None,

@@ -95,7 +95,8 @@ pub fn fit<O: Objective>(
         let Some(batch) = batches.next() else { break };
         let batch = batch?;
         let wait_seconds = clock.seconds();
-        let ctx = Context { step, epoch: step / loader.steps_per_epoch(), total_steps: config.steps, seed: config.seed };
+        let ctx =
+            Context { step, epoch: step / loader.steps_per_epoch(), total_steps: config.steps, seed: config.seed };
         let lr = config.optim.lr * plateau.factor() * config.optim.schedule.factor(step, config.steps);
         let (updated, mut scalars) = update(objective, &mut optimizer, &batch, config, lr, &ctx, device)?;
         objective = updated;
@@ -166,20 +167,23 @@ pub fn gradients<O: Objective>(
     let parts: Vec<O::Batch> = parts.iter().map(|part| objective.upload(part, device)).collect();
     let part_seed = |i: usize| seed.wrapping_add(i as u64);
 
-    // First pass, on a twin with running statistics of its own so that they are not updated twice.
+    // First pass, on a twin with running statistics of its own so that they are not updated twice. What it returns leaves
+    // the graph at once: otherwise the activations of all parts would be in memory together.
     let twin = objective.valid().train();
     let encoded: Vec<O::Embeds> = parts
         .iter()
         .enumerate()
         .map(|(i, part)| {
             device.seed(part_seed(i));
-            twin.encode(part, ctx)
+            let embeds = twin.encode(part, ctx);
+            let rows = embeds.clone().into_rows().into_iter().map(Tensor::without_autodiff).collect();
+            O::Embeds::from_rows(rows, &embeds)
         })
         .collect();
     let like = encoded[0].clone();
     let first: Vec<Vec<Tensor<2>>> = encoded.into_iter().map(Embeds::into_rows).collect();
     let leaf = |column: usize| {
-        let rows = first.iter().map(|rows| rows[column].clone().without_autodiff()).collect();
+        let rows = first.iter().map(|rows| rows[column].clone()).collect();
         Tensor::cat(rows, 0).autodiff().require_grad()
     };
     let leaves: Vec<Tensor<2>> = (0..first[0].len()).map(leaf).collect();
@@ -197,7 +201,8 @@ pub fn gradients<O: Objective>(
         for (column, row) in objective.encode(part, ctx).into_rows().into_iter().enumerate() {
             let end = starts[column] + row.dims()[0];
             if let Some(grad) = &leaf_grads[column] {
-                let share = (row * grad.clone().slice([starts[column]..end]).autodiff()).sum();
+                let grad = grad.clone().narrow(0, starts[column], end - starts[column]).autodiff();
+                let share = (row * grad).sum();
                 surrogate = Some(surrogate.map_or(share.clone(), |sum| sum + share));
             }
             starts[column] = end;

@@ -142,7 +142,8 @@ impl OptimConfig {
         let spared = (!spared.is_empty()).then(|| ParamGroup::from_ids(spared));
         match self.kind {
             OptimizerKind::Adam => {
-                let plain = AdamConfig::new().with_beta_1(self.betas[0]).with_beta_2(self.betas[1]).with_epsilon(self.eps);
+                let plain =
+                    AdamConfig::new().with_beta_1(self.betas[0]).with_beta_2(self.betas[1]).with_epsilon(self.eps);
                 let decay = (self.weight_decay > 0.0).then_some(WeightDecayConfig { penalty: self.weight_decay });
                 let optimizer = plain.clone().with_weight_decay(decay).init();
                 match spared {

@@ -34,7 +34,8 @@ impl Preprocess {
     pub fn images(&self, images: &[f32], len: usize, size: usize, device: &Device) -> Tensor<4> {
         let channels = self.mean.len();
         let grey = Tensor::<4>::from_data(TensorData::new(images.to_vec(), [len, 1, size, size]), device);
-        let row = |values: &[f32]| Tensor::<4>::from_data(TensorData::new(values.to_vec(), [1, channels, 1, 1]), device);
+        let row =
+            |values: &[f32]| Tensor::<4>::from_data(TensorData::new(values.to_vec(), [1, channels, 1, 1]), device);
         if channels == 1 {
             return grey.sub_scalar(self.mean[0]).div_scalar(self.std[0]);
         }

@@ -15,6 +15,7 @@ use engine::progress::Ui;
 use serde_json::{Map, Value, json};
 
 use crate::error::Result;
+use crate::export::export;
 use crate::linear_probe::ProbeConfig;
 use crate::metric::Bootstrap;
 use crate::tasks::{ProbeParts, Tools, Towers, probe};
@@ -59,6 +60,21 @@ enum Task {
         #[arg(long, default_value_t = 0)]
         seed: u64,
     },
+    /// Writes the encoders under the names that torchvision and transformers load.
+    Export(ExportArgs),
+}
+
+#[derive(Debug, Args)]
+struct ExportArgs {
+    /// A run folder or a model.safetensors.
+    #[arg(long)]
+    weights: PathBuf,
+    /// Folder to write to.
+    #[arg(long)]
+    out: PathBuf,
+    /// auto, cpu, cuda[:n], wgpu[:n], vulkan[:n] or ndarray, among those compiled in.
+    #[arg(long, default_value = "auto", env = "ROENTGEN_DEVICE")]
+    device: String,
 }
 
 /// Which part of a CSV is evaluated.
@@ -174,6 +190,7 @@ pub fn main(cli: &Cli) -> Result<String> {
     let (common, name, figures) = match &cli.task {
         Task::ZeroShot { common, prompts } => (common, "zero_shot", run_zero_shot(common, prompts.as_deref())?),
         Task::Retrieval { common, k } => (common, "retrieval", run_retrieval(common, k)?),
+        Task::Export(args) => return run_export(args),
         Task::LinearProbe { common, lr, epochs, seed } => {
             let config = ProbeConfig { lr: *lr, max_epochs: *epochs, seed: *seed, ..ProbeConfig::default() };
             (common, "linear_probe", run_probe(common, &config)?)
@@ -181,6 +198,13 @@ pub fn main(cli: &Cli) -> Result<String> {
     };
     let figures = Value::Object(Map::from_iter([(name.to_owned(), figures)]));
     Ok(if common.json { format!("{figures:#}\n") } else { format!("{}\n", crate::show::table(&figures)) })
+}
+
+fn run_export(args: &ExportArgs) -> Result<String> {
+    let (device, _) = args.device.parse::<DeviceSpec>()?.open()?;
+    let written = export(&Checkpoint::read(&args.weights)?, &args.out, &device)?;
+    let lines: Vec<String> = written.0.iter().map(|path| path.display().to_string()).collect();
+    Ok(lines.join("\n") + "\n")
 }
 
 fn run_zero_shot(common: &Common, prompts: Option<&std::path::Path>) -> Result<Value> {

@@ -19,7 +19,7 @@ pub enum EvalError {
     Data(#[from] DataError),
     /// A run, a checkpoint or a device could not be used.
     #[error(transparent)]
-    Engine(#[from] EngineError),
+    Engine(Box<EngineError>),
     /// Weights do not fit.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -40,6 +40,12 @@ pub enum EvalError {
         /// What is missing and what to do.
         what: String,
     },
+}
+
+impl From<EngineError> for EvalError {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(Box::new(error))
+    }
 }
 
 impl EvalError {

@@ -4,6 +4,7 @@ pub mod classes;
 pub mod cli;
 pub mod embed;
 pub mod error;
+pub mod export;
 pub mod linear_probe;
 pub mod metric;
 pub mod ranking;

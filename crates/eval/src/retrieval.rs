@@ -138,7 +138,12 @@ fn precision_only(
 ///
 /// # Errors
 /// If no study has a text.
-pub fn by_pairs(set: Embedded<'_>, text: TextTower<'_>, ks: &[usize], bootstrap: &Bootstrap) -> Result<RetrievalFigures> {
+pub fn by_pairs(
+    set: Embedded<'_>,
+    text: TextTower<'_>,
+    ks: &[usize],
+    bootstrap: &Bootstrap,
+) -> Result<RetrievalFigures> {
     let studies = &set.dataset.studies;
     let with_text: Vec<usize> = (0..studies.len()).filter(|&s| !studies[s].sentences.is_empty()).collect();
     if with_text.is_empty() {

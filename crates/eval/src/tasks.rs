@@ -80,7 +80,12 @@ impl<'a> Towers<'a> {
     ///
     /// # Errors
     /// If the checkpoint has no text tower or does not fit its card.
-    pub fn new(checkpoint: &'a Checkpoint, tokenizer: &'a Tokenizer, max_tokens: usize, tools: &'a Tools) -> Result<Self> {
+    pub fn new(
+        checkpoint: &'a Checkpoint,
+        tokenizer: &'a Tokenizer,
+        max_tokens: usize,
+        tools: &'a Tools,
+    ) -> Result<Self> {
         let model = checkpoint.dual_encoder(&tools.device)?;
         Ok(Self { model, preprocess: &checkpoint.card.preprocess, tokenizer, max_tokens, tools })
     }

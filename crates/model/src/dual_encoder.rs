@@ -39,7 +39,7 @@ impl DualEncoderConfig {
     /// Names the first field that makes no sense.
     pub fn validate(&self) -> Result<()> {
         if self.embed_dim == 0 {
-            return Err(bad_config("model", "embed_dim", self.embed_dim, "use at least 1"));
+            return Err(bad_config("model", "embed_dim", &self.embed_dim, "use at least 1"));
         }
         self.image.validate()?;
         self.text.validate()

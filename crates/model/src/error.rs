@@ -37,7 +37,9 @@ pub enum ModelError {
         source: safetensors::SafeTensorError,
     },
     /// The file carries no value under a key of its metadata.
-    #[error("{path} has no `{key}` in its metadata; it was not written by this project, so name the architecture in a recipe")]
+    #[error(
+        "{path} has no `{key}` in its metadata; it was not written by this project, so name the architecture in a recipe"
+    )]
     Metadata {
         /// The file.
         path: PathBuf,
@@ -60,7 +62,7 @@ pub enum ModelError {
         /// The file.
         path: PathBuf,
         /// All that is missing, unused or misshapen.
-        report: crate::weights::Mismatch,
+        report: Box<crate::weights::Mismatch>,
     },
 }
 
@@ -68,7 +70,7 @@ pub enum ModelError {
 pub(crate) fn bad_config(
     part: &'static str,
     field: &'static str,
-    value: impl ToString,
+    value: &dyn ToString,
     why: &'static str,
 ) -> ModelError {
     ModelError::Config { part, field, value: value.to_string(), why }

@@ -9,10 +9,10 @@ use engine::logging;
 use engine::progress::Ui;
 use engine::run_dir::RunDir;
 
+use crate::dry_run;
 use crate::error::TrainError;
 use crate::recipe::{Resolved, resolve};
 use crate::run::{RunOptions, run};
-use crate::dry_run;
 
 /// Trains an image encoder and a text encoder from radiographs and reports, and evaluates them.
 #[derive(Debug, Parser)]

@@ -21,7 +21,8 @@ pub fn dry_run(resolved: &Resolved, device: &(Device, String)) -> Result<String,
         let images: usize = part.studies.iter().map(|study| study.images.len()).sum();
         let sentences: usize = part.studies.iter().map(|study| study.sentences.len()).sum();
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "{name:<12}{:>8} studies {images:>8} images {sentences:>8} sentences", part.studies.len());
+        let _ =
+            writeln!(text, "{name:<12}{:>8} studies {images:>8} images {sentences:>8} sentences", part.studies.len());
     }
     let clock = Stopwatch::start();
     let (parameters, seconds) = run::time_updates(resolved, &parts, &device.0)?;

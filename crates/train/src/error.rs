@@ -12,7 +12,7 @@ use crate::recipe::RECIPES;
 pub enum TrainError {
     /// Configuration, device, run folder or training.
     #[error(transparent)]
-    Engine(#[from] EngineError),
+    Engine(Box<EngineError>),
     /// A recipe or a value set on the command line.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -47,6 +47,12 @@ pub enum TrainError {
         /// What is accepted.
         why: &'static str,
     },
+}
+
+impl From<EngineError> for TrainError {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(Box::new(error))
+    }
 }
 
 impl TrainError {

@@ -16,8 +16,7 @@ use model::DualEncoderConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
-use crate::loss::info_nce::InfoNceConfig;
-
+use crate::objective::convirt::ConVirtConfig;
 
 /// The recipes of this project, by name.
 pub const RECIPES: [(&str, &str); 4] = [
@@ -124,7 +123,7 @@ pub struct InitSection {
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum ObjectiveConfig {
     /// Pairs under InfoNCE.
-    Convirt(InfoNceConfig),
+    Convirt(ConVirtConfig),
     /// Labels under binary cross-entropy.
     Supervised(SupervisedConfig),
 }
@@ -161,16 +160,15 @@ pub struct EvalSection {
 
 /// The layers of a recipe, by name or by path, with what it extends below it.
 fn layers_of(recipe: &str) -> Result<Vec<Layer>, TrainError> {
-    let layer = match RECIPES.iter().find(|(name, _)| *name == recipe) {
-        Some((name, text)) => Layer::text(Source::Preset((*name).to_owned()), text)?,
-        None => {
-            let path = Path::new(recipe);
-            let file = if path.is_dir() { path.join("recipe.toml") } else { path.to_owned() };
-            if !file.is_file() {
-                return Err(TrainError::UnknownRecipe { name: recipe.to_owned() });
-            }
-            Layer::file(&file)?
+    let layer = if let Some((name, text)) = RECIPES.iter().find(|(name, _)| *name == recipe) {
+        Layer::text(Source::Preset((*name).to_owned()), text)?
+    } else {
+        let path = Path::new(recipe);
+        let file = if path.is_dir() { path.join("recipe.toml") } else { path.to_owned() };
+        if !file.is_file() {
+            return Err(TrainError::UnknownRecipe { name: recipe.to_owned() });
         }
+        Layer::file(&file)?
     };
     Ok(vec![layer])
 }
@@ -249,6 +247,7 @@ impl Recipe {
             return refuse("model.text.vocab_size", &self.model.text.vocab_size(), "the tokenizer has more tokens");
         }
         if let ObjectiveConfig::Convirt(loss) = &self.objective {
+            let loss = &loss.info_nce;
             if loss.temperature <= 0.0 || !loss.temperature.is_finite() {
                 return refuse("objective.temperature", &loss.temperature, "use more than 0");
             }

@@ -22,7 +22,9 @@ use engine::run_dir::{Environment, RunDir};
 use engine::sink::{JsonlSink, MultiSink, TensorBoardSink};
 use eval::metric::Bootstrap;
 use eval::tasks::{ProbeParts, Tools, Towers, classify, probe};
+use model::DualEncoder;
 use model::head::classifier::ImageClassifierConfig;
+use model::head::words::WordHead;
 use model::image::ImageEncoder;
 use model::weights::{self, WeightsFile, keys};
 use serde_json::{Map, Value, json};
@@ -32,7 +34,6 @@ use crate::objective::convirt::ConVirt;
 use crate::objective::supervised::Supervised;
 use crate::observe::{Recorder, Totals};
 use crate::recipe::{ObjectiveConfig, Recipe, Resolved, SupervisedConfig};
-
 
 /// Where a run writes and how it shows progress.
 #[derive(Debug, Clone)]
@@ -48,7 +49,7 @@ pub struct RunOptions {
 /// Everything that both objectives need.
 struct Setup<'a> {
     recipe: &'a Recipe,
-    tokenizer: &'a Tokenizer,
+    tokenizer: &'a Arc<Tokenizer>,
     options: &'a RunOptions,
     parts: &'a Parts,
     train: Loader,
@@ -70,10 +71,10 @@ pub fn run(resolved: &Resolved, options: &RunOptions) -> Result<Value, TrainErro
     for part in [&parts.train, &parts.validate, &parts.test] {
         tracing::info!(data = %part.name, studies = part.studies.len(), "part read");
     }
-    let train = loader(recipe, &resolved.tokenizer, &parts.train, false)?;
+    let train = loader(recipe, &resolved.tokenizer, &parts.train, None)?;
     let validation = match recipe.eval.every {
         0 => None,
-        _ => Some(loader(recipe, &resolved.tokenizer, &parts.validate, true)?),
+        _ => Some(loader(recipe, &resolved.tokenizer, &parts.validate, Some(&train))?),
     };
     fill_cache(&train, options.ui);
     let setup = Setup { recipe, tokenizer: &resolved.tokenizer, options, parts: &parts, train, validation };
@@ -85,7 +86,8 @@ pub fn run(resolved: &Resolved, options: &RunOptions) -> Result<Value, TrainErro
             let initial = model.image_encoder.valid();
             let card = setup.card("convirt", Architecture::DualEncoder(recipe.model.clone()))?;
             let save = |path: &Path, o: &ConVirt, card: &Card| engine::checkpoint::save(path, &o.model, card);
-            let totals = setup.train(ConVirt::new(model, loss.clone(), preprocess), &card, save)?;
+            let words = setup.words(loss.words_weight);
+            let totals = setup.train(ConVirt::new(model, loss.clone(), words, preprocess), &card, save)?;
             let initial = Some(&initial);
             (setup.evaluate(initial)?, totals)
         }
@@ -111,7 +113,13 @@ pub fn run(resolved: &Resolved, options: &RunOptions) -> Result<Value, TrainErro
     Ok(figures)
 }
 
-fn loader(recipe: &Recipe, tokenizer: &Arc<Tokenizer>, part: &Dataset, plain: bool) -> Result<Loader, TrainError> {
+/// Batches of a part: augmented for training, or plain `like` the training loader for the validation loss.
+fn loader(
+    recipe: &Recipe,
+    tokenizer: &Arc<Tokenizer>,
+    part: &Dataset,
+    like: Option<&Loader>,
+) -> Result<Loader, TrainError> {
     let data = &recipe.data;
     let contrast = matches!(recipe.objective, ObjectiveConfig::Convirt(_));
     let config = LoaderConfig {
@@ -120,11 +128,12 @@ fn loader(recipe: &Recipe, tokenizer: &Arc<Tokenizer>, part: &Dataset, plain: bo
         image_size: data.image_size,
         sentences: if contrast { data.sentences_per_study } else { 0 },
         max_tokens: data.max_tokens,
-        augment: (!plain).then(|| data.augment.clone()),
+        augment: like.is_none().then(|| data.augment.clone()),
         shuffle_pairs: data.shuffle_pairs,
         num_workers: data.num_workers,
         prefetch_bytes: 64 << 20,
         max_bad_fraction: data.max_bad_fraction,
+        words: like.map(|train| train.words().to_vec()),
     };
     Ok(Loader::new(part.clone(), data.source_size, data.cache_mib << 20, Arc::clone(tokenizer), config)?)
 }
@@ -135,12 +144,12 @@ fn loader(recipe: &Recipe, tokenizer: &Arc<Tokenizer>, part: &Dataset, plain: bo
 /// As a run before its second update.
 pub fn time_updates(resolved: &Resolved, parts: &Parts, device: &Device) -> Result<(usize, f64), TrainError> {
     let recipe = &resolved.recipe;
-    let loader = loader(recipe, &resolved.tokenizer, &parts.train, false)?;
+    let loader = loader(recipe, &resolved.tokenizer, &parts.train, None)?;
     let tracked = device.clone().autodiff();
     match &recipe.objective {
         ObjectiveConfig::Convirt(loss) => {
             let model = start_weights(recipe, recipe.model.init(&tracked))?;
-            time(ConVirt::new(model, loss.clone(), recipe.preprocess()), recipe, &loader, &tracked)
+            time(ConVirt::new(model, loss.clone(), None, recipe.preprocess()), recipe, &loader, &tracked)
         }
         ObjectiveConfig::Supervised(config) => {
             let model = supervised(recipe, config, &parts.train.classes).init(&tracked);
@@ -193,7 +202,7 @@ fn fill_cache(loader: &Loader, ui: Ui) {
 }
 
 /// The model with the weights that the recipe names.
-fn start_weights(recipe: &Recipe, mut model: model::DualEncoder) -> Result<model::DualEncoder, TrainError> {
+fn start_weights(recipe: &Recipe, mut model: DualEncoder) -> Result<DualEncoder, TrainError> {
     let wrap = |error: model::ModelError| TrainError::from(engine::EngineError::from(error));
     if let Some(path) = &recipe.init.checkpoint {
         let checkpoint = Checkpoint::read(path)?;
@@ -229,6 +238,14 @@ impl Setup<'_> {
         Ok(card)
     }
 
+    /// The head that predicts the words of the report, where the recipe asks for it.
+    fn words(&self, weight: f64) -> Option<WordHead> {
+        let size = self.recipe.model.image.feature_size();
+        let shares: Vec<f64> = self.train.words().iter().map(|(_, share)| *share).collect();
+        (weight > 0.0 && !shares.is_empty())
+            .then(|| WordHead::new(size, &shares, &self.options.device.0.clone().autodiff()))
+    }
+
     fn train<O: Objective>(
         &self,
         objective: O,
@@ -239,9 +256,8 @@ impl Setup<'_> {
         let run = &self.options.run;
         tracing::info!(parameters = objective.num_params(), device = %self.options.device.1, "training");
         let progress = Progress::new(self.options.ui, "train", recipe.run.steps);
-        let sinks = MultiSink::new()
-            .with(JsonlSink::open(&run.metrics())?)
-            .with(TensorBoardSink::create(&run.tensorboard())?);
+        let sinks =
+            MultiSink::new().with(JsonlSink::open(&run.metrics())?).with(TensorBoardSink::create(&run.tensorboard())?);
         let mut recorder = Recorder {
             run,
             card,

@@ -95,7 +95,7 @@ fn fraction(position: i64) -> f32 {
 }
 
 /// Samples whose four neighbours all exist.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positions within the image")]
+#[expect(clippy::cast_sign_loss, reason = "positions within the image")]
 fn interior_samples(plane: &Plane, out: &mut [f32], first: usize, (start_x, a): (f64, f64), (start_y, d): (f64, f64)) {
     let width = plane.width;
     let (mut x, mut y) = (fixed(start_x + a * first as f64), fixed(start_y + d * first as f64));

@@ -14,7 +14,7 @@ use crate::error::{DataError, PathFault, Result, RowFaultKind};
 use crate::fsx::Folder;
 use crate::record::{Dataset, Split};
 use crate::report::TextRules;
-use crate::split::{SplitConfig, check_leaks, split_by_patient};
+use crate::split::check_leaks;
 
 /// Names of the columns. A column that does not exist is treated as empty, unless it was named differently from the
 /// default: then it is an error.
@@ -53,7 +53,7 @@ impl Default for PairsColumns {
 }
 
 /// How a CSV is read.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PairsConfig {
     /// Names of the columns.
@@ -73,8 +73,6 @@ pub struct PairsConfig {
     /// Whether images of one study (equal study, or else equal patient and text) form one sample. Otherwise each row
     /// is a sample of its own.
     pub group_rows: bool,
-    /// How patients are split where the file has no split column; without it all studies are in [`Split::Train`].
-    pub split: Option<SplitConfig>,
 }
 
 impl Default for PairsConfig {
@@ -87,7 +85,6 @@ impl Default for PairsConfig {
             image_root: PathBuf::new(),
             text: TextRules::default(),
             group_rows: true,
-            split: None,
         }
     }
 }
@@ -126,13 +123,13 @@ impl Positions {
 
 /// Reads a CSV; the studies keep the order of the file.
 ///
-/// Rows without a patient belong to a patient of their own (or of their study). A patient is in one split only.
+/// Rows without a patient belong to a patient of their own (or of their study). Without a split column all studies are
+/// in [`Split::Train`].
 ///
 /// # Errors
 /// [`DataError::Io`] where the file cannot be read, [`DataError::Column`] where a column is missing,
 /// [`DataError::Rows`] with all faults of the rows, [`DataError::Empty`] where there is no row, [`DataError::Leak`] where
-/// the split column puts a patient into two splits, [`DataError::Setting`] where a given class never occurs or the
-/// shares of the split make no sense.
+/// the split column puts a patient into two splits, [`DataError::Setting`] where a given class never occurs.
 pub fn read(file: &Path, config: &PairsConfig) -> Result<Dataset> {
     let name = file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let mut table = Table::read(file)?;
@@ -152,10 +149,7 @@ pub fn read(file: &Path, config: &PairsConfig) -> Result<Dataset> {
         table.fault(row, position.unwrap_or(usize::MAX), why);
     });
     table.check()?;
-    let mut data = Dataset { name, classes, studies };
-    if let Some(config) = config.split.as_ref().filter(|_| positions.split.is_none()) {
-        split_by_patient(&mut data, config)?;
-    }
+    let data = Dataset { name, classes, studies };
     check_leaks(&data)?;
     Ok(data)
 }

@@ -12,6 +12,7 @@ use crate::split::{SplitConfig, check_leaks, split_by_patient};
 
 /// A data source.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "there is one per run: a box would only hide it")]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum SourceConfig {
     /// Generated radiographs.

@@ -1,6 +1,15 @@
 //! Tests of crate `data` through its public interface.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "tests on inputs of their own"
+)]
+
 mod augment;
+mod cli;
 mod loader;
 mod manifest;
 mod phantom;

@@ -1,5 +1,12 @@
 //! What the phantom data promises: difficulty, agreement of pictures, labels, boxes and reports, and repeatability.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::unwrap_used,
+    reason = "tests: small positive numbers, and a missing class should stop the test"
+)]
+
 use std::collections::BTreeSet;
 
 use data::image::GrayImage;
@@ -272,12 +279,12 @@ fn contrast(study: &PhantomStudy, number: usize, with: &GrayImage, size: usize) 
 
 #[test]
 fn opacities_stay_within_three_deviations_of_their_surroundings() {
-    for (size, studies) in [(128, 240), (256, 60)] {
+    for (size, studies) in [(128, 400), (256, 120)] {
         let all: Vec<(usize, f64)> = (0..studies)
             .into_par_iter()
             .flat_map_iter(|index| {
                 // Both prevalences: alone, and beside other findings.
-                let study = if index % 2 == 0 { natural(71, index) } else { exclusive(71, index) };
+                let study = if index % 2 == 0 { natural(71, index) } else { exclusive(71, index / 2) };
                 let with = study.render(size);
                 let opacities: Vec<usize> =
                     (0..study.findings.len()).filter(|&n| Finding::is_opacity(&study.findings[n])).collect();
@@ -292,7 +299,7 @@ fn opacities_stay_within_three_deviations_of_their_surroundings() {
             let highest = ratios.iter().copied().fold(0.0, f64::max);
             let (mean, _) = mean_and_deviation(&ratios);
             println!("{name} at {size} px: {} opacities, mean {mean:.2}, highest {highest:.2}", ratios.len());
-            assert!(ratios.len() >= 10, "{name}: too few to judge");
+            assert!(ratios.len() >= 15, "{name}: too few to judge");
             assert!(highest <= 3.0, "{name} at {size} px reaches {highest} deviations");
             // And they are there.
             assert!(ratios.iter().all(|r| *r > 0.3), "{name} at {size} px vanishes");

@@ -41,7 +41,7 @@ fn published_files_decode_to_their_known_grey_values() {
     let mut checked = 0;
     for row in csv::Reader::from_path(folder.join("manifest.csv")).unwrap().deserialize() {
         let row: std::collections::HashMap<String, String> = row.unwrap();
-        if row["format"] == "DICOM" {
+        if row["format"].starts_with("DICOM") {
             continue;
         }
         let image = decode_file(&folder.join(&row["file"])).unwrap();

@@ -42,7 +42,9 @@ pub fn key_list<T: Serialize>(value: &T) -> Result<Vec<String>, ConfigError> {
 
 /// The table of a configuration.
 pub(crate) fn to_table<T: Serialize>(value: &T) -> Result<Table, ConfigError> {
-    Ok(Table::try_from(value)?)
+    let table = Table::try_from(value)?;
+    // A table holds doubles, where 0.9 in single precision is 0.8999999761581421; as text it keeps its short form.
+    Ok(toml::from_str(&toml::to_string(value)?).unwrap_or(table))
 }
 
 impl Layered {

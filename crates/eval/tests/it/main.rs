@@ -1,4 +1,7 @@
 //! Tests of the public interface of `eval`.
 
+#![expect(clippy::unwrap_used, reason = "tests on inputs of their own")]
+
+mod cli;
 mod metric;
 mod prop_metric;

@@ -28,10 +28,10 @@ impl ImageClassifierConfig {
     /// Names the first field that makes no sense.
     pub fn validate(&self) -> Result<()> {
         if self.num_classes == 0 {
-            return Err(bad_config("classifier", "num_classes", self.num_classes, "use at least 1"));
+            return Err(bad_config("classifier", "num_classes", &self.num_classes, "use at least 1"));
         }
         if !(0.0..1.0).contains(&self.dropout) {
-            return Err(bad_config("classifier", "dropout", self.dropout, "use 0 or more and less than 1"));
+            return Err(bad_config("classifier", "dropout", &self.dropout, "use 0 or more and less than 1"));
         }
         self.image.validate()
     }

@@ -1,3 +1,4 @@
 //! Downstream heads.
 
 pub mod classifier;
+pub mod words;

@@ -60,7 +60,6 @@ impl ImageEncoderConfig {
 
 /// An image encoder of any supported architecture.
 #[derive(Module, Debug)]
-#[expect(clippy::large_enum_variant, reason = "one encoder per model: a box would only hide it")]
 pub enum ImageEncoder {
     /// A residual network.
     Resnet(ResNet),

@@ -69,13 +69,13 @@ impl ResNetConfig {
     /// Names the first field that makes no sense.
     pub fn validate(&self) -> Result<()> {
         if self.stages.contains(&0) {
-            return Err(bad_config("resnet", "stages", format!("{:?}", self.stages), "every stage needs a block"));
+            return Err(bad_config("resnet", "stages", &format!("{:?}", self.stages), "every stage needs a block"));
         }
         if self.width == 0 || self.width > 1024 {
-            return Err(bad_config("resnet", "width", self.width, "use 1 to 1024"));
+            return Err(bad_config("resnet", "width", &self.width, "use 1 to 1024"));
         }
         if self.in_channels != 1 && self.in_channels != 3 {
-            return Err(bad_config("resnet", "in_channels", self.in_channels, "use 1 (grey) or 3 (grey repeated)"));
+            return Err(bad_config("resnet", "in_channels", &self.in_channels, "use 1 (grey) or 3 (grey repeated)"));
         }
         Ok(())
     }
@@ -142,6 +142,9 @@ impl ResNet {
     ///
     /// # Shapes
     /// `images`: `[B, C, H, W]`; the result: `[B, D, H/32, W/32]`, rounded up.
+    ///
+    /// # Panics
+    /// If `C` is not the configured number of channels.
     pub fn forward_map(&self, images: Tensor<4>) -> Tensor<4> {
         let [_, in_channels, _, _] = self.conv1.weight.dims();
         assert_shape!(images, [_, in_channels, _, _]);

@@ -39,12 +39,17 @@ pub fn log_softmax_rows(logits: Tensor<2>) -> Tensor<2> {
 ///
 /// # Shapes
 /// `logits`, `targets` (0 or 1), `labelled` (0 or 1): `[B, K]`.
+///
+/// # Panics
+/// If the shapes differ.
 pub fn bce_with_logits(logits: Tensor<2>, targets: Tensor<2>, labelled: Tensor<2>) -> Tensor<1> {
     let [b, k] = logits.dims();
     assert_shape!(targets, [b, k]);
     assert_shape!(labelled, [b, k]);
-    let softplus = logits.clone().abs().neg().exp().add_scalar(1.0).log();
-    let entry = logits.clone().clamp_min(0.0) - logits * targets + softplus;
+    let magnitude = logits.clone().abs();
+    // Half of `x + |x|` is `max(x, 0)` with the gradient 1/2 at zero, which makes that of the sum `sigmoid(0) - y`.
+    let positive = (logits.clone() + magnitude.clone()).mul_scalar(0.5);
+    let entry = positive - logits * targets + magnitude.neg().exp().add_scalar(1.0).log();
     let count = labelled.clone().sum().clamp_min(1.0);
     (entry * labelled).sum() / count
 }

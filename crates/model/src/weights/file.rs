@@ -42,7 +42,8 @@ impl WeightsFile {
         let mut tensors = TensorMap::new();
         for (name, tensor) in view.tensors() {
             if tensor.dtype() == Dtype::F32 {
-                let data = tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+                let data =
+                    tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
                 tensors.insert(name, HostTensor { shape: tensor.shape().to_vec(), data });
             }
         }

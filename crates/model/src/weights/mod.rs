@@ -96,7 +96,8 @@ pub fn collect<M: Module>(module: &M) -> TensorMap {
 
 /// The module with the tensors of a file, which must fit exactly.
 ///
-/// Tensors that [`keys::carries_nothing`] names are passed over.
+/// Tensors that [`keys::carries_nothing`] names are passed over. Clones of a module share their running statistics, so
+/// those of a clone change too.
 ///
 /// # Errors
 /// [`ModelError::Mismatch`] lists every difference; nothing is applied then.
@@ -105,8 +106,11 @@ pub fn apply<M: Module>(module: M, mut tensors: TensorMap, path: &Path) -> Resul
     tensors.retain(|name, _| wanted.contains_key(name) || !keys::carries_nothing(name));
     let mismatch = compare(&wanted, &tensors);
     if !mismatch.is_empty() {
-        return Err(ModelError::Mismatch { path: path.to_owned(), report: mismatch });
+        return Err(ModelError::Mismatch { path: path.to_owned(), report: Box::new(mismatch) });
     }
+    // Burn keeps the last update of a running statistic aside until it is read, and would lay it over the loaded one. A
+    // copy for inference takes it in.
+    let _ = module.valid();
     Ok(module::apply(module, tensors))
 }
 

@@ -1,15 +1,15 @@
 //! Operations, projection heads, the dual encoder and the classifier against torch: `scripts/golden/heads.py`.
 
 use burn::module::Module;
-use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 use model::head::classifier::ImageClassifierConfig;
 use model::image::ImageEncoderConfig;
 use model::image::resnet::{BlockKind, ResNetConfig};
-use model::ops::{gelu, l2_normalize, log_softmax_rows};
+use model::ops::{bce_with_logits, gelu, l2_normalize, log_softmax_rows};
 use model::projection::ProjectionConfig;
 use model::text::bert::BertConfig;
 use model::text::{TextEncoderConfig, TextInput};
+use model::weights::{self, HostTensor};
 use model::{DualEncoder, DualEncoderConfig};
 
 use crate::support::{Golden, MODULE, STACK, assert_all_close, assert_close, device, gradients, host};
@@ -43,8 +43,8 @@ fn projection_heads() {
     let device = device().autodiff();
     let cases = [
         ("linear", ProjectionConfig::Linear),
-        ("mlp", ProjectionConfig::Mlp { hidden_size: Some(7) }),
-        ("mlp_default", ProjectionConfig::Mlp { hidden_size: None }),
+        ("mlp", ProjectionConfig::Mlp { hidden_size: Some(7), batch_norm: false }),
+        ("mlp_default", ProjectionConfig::Mlp { hidden_size: None, batch_norm: false }),
     ];
     for (name, config) in cases {
         let head = golden.load(config.init(9, 5, &device), &format!("{name}.param."));
@@ -53,6 +53,27 @@ fn projection_heads() {
         let grads = (y * golden.tensor(&format!("{name}.weights"), &device)).sum().backward();
         assert_all_close(name, &gradients(grads, &head), &golden.under(&format!("{name}.grad.")), MODULE);
     }
+}
+
+#[test]
+fn projection_head_with_batch_norm() {
+    let golden = Golden::read("heads");
+    let config = ProjectionConfig::Mlp { hidden_size: Some(7), batch_norm: true };
+    let head = golden.load(config.init(9, 5, &device().autodiff()), "mlp_batch_norm.param.");
+    let golden_host = |name: &str| golden.host(&format!("mlp_batch_norm.{name}"));
+    let plain = head.valid().forward(golden.tensor("mlp_batch_norm.input", &device()));
+    assert_close("output in evaluation", &host(plain), golden_host("eval.output"), MODULE);
+    let device = device().autodiff();
+    let x = golden.tensor::<2>("mlp_batch_norm.input", &device).require_grad();
+    let y = head.forward(x.clone());
+    assert_close("output in training", &host(y.clone()), golden_host("train.output"), MODULE);
+    let mut grads = (y * golden.tensor("mlp_batch_norm.weights", &device)).sum().backward();
+    let grad_input = x.grad_remove(&mut grads).unwrap();
+    assert_close("gradient of the input", &host(grad_input), golden_host("grad_input"), MODULE);
+    assert_all_close("gradients", &gradients(grads, &head), &golden.under("mlp_batch_norm.grad."), MODULE);
+    let mut running = weights::collect(&head);
+    running.retain(|name, _| name.contains("running_"));
+    assert_all_close("running statistics", &running, &golden.under("mlp_batch_norm.after."), MODULE);
 }
 
 fn resnet(in_channels: usize) -> ImageEncoderConfig {
@@ -70,11 +91,12 @@ fn dual_encoder(frozen_text_layers: Option<usize>) -> (Golden, DualEncoder) {
         max_position_embeddings: 10,
         type_vocab_size: 2,
         dropout: 0.0,
+        initializer_range: 0.02,
     };
     let config = DualEncoderConfig {
         image: resnet(1),
         text: TextEncoderConfig::Bert(text),
-        projection: ProjectionConfig::Mlp { hidden_size: Some(11) },
+        projection: ProjectionConfig::Mlp { hidden_size: Some(11), batch_norm: false },
         embed_dim: 6,
         frozen_text_layers,
     };
@@ -127,9 +149,21 @@ fn dual_encoder_in_training() {
     }
 }
 
-/// Mean binary cross-entropy from logits, written so that no exponential overflows.
-fn binary_cross_entropy(logits: Tensor<2>, labels: Tensor<2>) -> Tensor<1> {
-    (relu(logits.clone()) - logits.clone() * labels + logits.abs().neg().exp().log1p()).mean()
+#[test]
+fn binary_cross_entropy() {
+    let golden = Golden::read("heads");
+    let device = device().autodiff();
+    let logits = golden.tensor::<2>("bce.logits", &device).require_grad();
+    let [labels, labelled] = ["bce.labels", "bce.labelled"].map(|name| golden.tensor(name, &device));
+    let loss = bce_with_logits(logits.clone(), labels, labelled);
+    assert_close("loss", &scalar(&loss), golden.host("bce.loss"), MODULE);
+    let grads = loss.backward();
+    assert_close("gradient", &host(logits.grad(&grads).unwrap()), golden.host("bce.grad_logits"), MODULE);
+}
+
+/// A loss in the shape that torch gives it.
+fn scalar(loss: &Tensor<1>) -> HostTensor {
+    HostTensor { shape: vec![], ..host(loss.clone()) }
 }
 
 #[test]
@@ -143,7 +177,7 @@ fn classifier() {
     let device = device().autodiff();
     let logits = model.forward(golden.tensor("images", &device));
     assert_close("logits in training", &host(logits.clone()), golden.host("train.logits"), STACK);
-    let loss = binary_cross_entropy(logits, golden.tensor("labels", &device));
-    assert!((host(loss.clone()).data[0] / golden.host("loss").data[0] - 1.0).abs() <= STACK);
+    let loss = bce_with_logits(logits.clone(), golden.tensor("labels", &device), logits.ones_like());
+    assert_close("loss", &scalar(&loss), golden.host("loss"), STACK);
     assert_all_close("gradients", &gradients(loss.backward(), &model), &golden.under("grad."), STACK);
 }

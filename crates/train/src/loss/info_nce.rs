@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 
 /// Constants of the loss. Both are fixed, not learned.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct InfoNceConfig {
     /// Temperature; 0.1 in the paper.
     #[serde(default = "InfoNceConfig::paper_temperature")]
@@ -54,6 +53,9 @@ pub struct InfoNce {
 /// # Shapes
 /// `image_embeds`, `text_embeds`: `[B, E]`.
 ///
+/// # Panics
+/// If the shapes differ.
+///
 /// # Source
 /// Zhang et al. 2022, section 3.1, equations 2, 3 and 4.
 pub fn info_nce(image_embeds: Tensor<2>, text_embeds: Tensor<2>, config: &InfoNceConfig) -> InfoNce {
@@ -69,7 +71,6 @@ pub fn info_nce(image_embeds: Tensor<2>, text_embeds: Tensor<2>, config: &InfoNc
     let best = plain.clone().max_dim(1).expand([b, b]);
     let hits = plain.equal(best).float() * own.without_autodiff();
     let accuracy = hits.sum().div_scalar(b as f64);
-    let loss =
-        image_to_text.clone().mul_scalar(config.lambda) + text_to_image.clone().mul_scalar(1.0 - config.lambda);
+    let loss = image_to_text.clone().mul_scalar(config.lambda) + text_to_image.clone().mul_scalar(1.0 - config.lambda);
     InfoNce { loss, image_to_text, text_to_image, accuracy }
 }

@@ -1,32 +1,47 @@
 //! `ConVIRT`: an image and one sentence of its report are pulled together against the other pairs of the batch.
 //!
-//! Shape letters: `B` studies, `S` sentences per study, `E` width of the joint space.
+//! Shape letters: `B` studies, `S` sentences per study, `E` width of the joint space, `W` words.
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 use data::batch::PairBatch;
 use engine::objective::{Context, Embeds, LossTerm, Losses, Objective};
 use engine::upload::{Preprocess, texts};
 use model::DualEncoder;
+use model::head::words::WordHead;
+use model::ops::bce_with_logits;
 use model::text::TextInput;
+use serde::{Deserialize, Serialize};
 
 use crate::loss::info_nce::{InfoNceConfig, info_nce};
+
+/// Constants of the objective.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ConVirtConfig {
+    /// Constants of InfoNCE.
+    #[serde(flatten)]
+    pub info_nce: InfoNceConfig,
+    /// Weight of the prediction of the report's words from the image; 0 in the paper.
+    #[serde(default)]
+    pub words_weight: f64,
+}
 
 /// A dual encoder under bidirectional InfoNCE.
 #[derive(Module, Debug)]
 pub struct ConVirt {
     /// The two towers.
     pub model: DualEncoder,
+    words: Option<WordHead>,
     #[module(skip)]
-    loss: InfoNceConfig,
+    loss: ConVirtConfig,
     #[module(skip)]
     preprocess: Preprocess,
 }
 
 impl ConVirt {
-    /// Puts the loss on a model.
-    pub fn new(model: DualEncoder, loss: InfoNceConfig, preprocess: Preprocess) -> Self {
-        Self { model, loss, preprocess }
+    /// Puts the loss on a model; `words` adds the prediction of the report's words, which is not in the paper.
+    pub fn new(model: DualEncoder, loss: ConVirtConfig, words: Option<WordHead>, preprocess: Preprocess) -> Self {
+        Self { model, words, loss, preprocess }
     }
 }
 
@@ -35,6 +50,7 @@ impl ConVirt {
 pub struct Pairs {
     images: Tensor<4>,
     texts: TextInput,
+    words: Option<Tensor<2>>,
 }
 
 /// Rows of unit length in the joint space.
@@ -44,17 +60,24 @@ pub struct PairEmbeds {
     pub image: Tensor<2>,
     /// `[B * S, E]`, the `S` sentences of a study in a row.
     pub text: Tensor<2>,
+    /// Logits of words and which words there are, `[B, W]` each.
+    pub words: Option<(Tensor<2>, Tensor<2>)>,
 }
 
 impl Embeds for PairEmbeds {
     fn into_rows(self) -> Vec<Tensor<2>> {
-        vec![self.image, self.text]
+        let words = self.words.into_iter().flat_map(|(logits, held)| [logits, held]);
+        [self.image, self.text].into_iter().chain(words).collect()
     }
 
     fn from_rows(rows: Vec<Tensor<2>>, like: &Self) -> Self {
         let mut rows = rows.into_iter();
         let mut next = |old: &Tensor<2>| rows.next().unwrap_or_else(|| old.clone());
-        Self { image: next(&like.image), text: next(&like.text) }
+        Self {
+            image: next(&like.image),
+            text: next(&like.text),
+            words: like.words.as_ref().map(|(logits, held)| (next(logits), next(held))),
+        }
     }
 }
 
@@ -66,12 +89,19 @@ impl Objective for ConVirt {
         Pairs {
             images: self.preprocess.images(&batch.images, batch.len, batch.size, device),
             texts: texts(&batch.texts, device),
+            words: self.words.as_ref().map(|_| {
+                let shape = [batch.len, batch.words.len() / batch.len];
+                Tensor::from_data(TensorData::new(batch.words.clone(), shape), device)
+            }),
         }
     }
 
     fn encode(&self, batch: &Pairs, _ctx: &Context) -> PairEmbeds {
+        let image = self.model.encode_image(batch.images.clone());
+        let logits = self.words.as_ref().map(|head| head.forward(image.features));
         PairEmbeds {
-            image: self.model.encode_image(batch.images.clone()).embeds,
+            image: image.embeds,
+            words: logits.zip(batch.words.clone()),
             text: self.model.encode_text(batch.texts.clone()).embeds,
         }
     }
@@ -83,7 +113,7 @@ impl Objective for ConVirt {
         let texts = embeds.text.clone().reshape([b, s, e]);
         let views = (0..s).map(|view| {
             let text = texts.clone().narrow(1, view, 1).reshape([b, e]);
-            info_nce(embeds.image.clone(), text, &self.loss)
+            info_nce(embeds.image.clone(), text, &self.loss.info_nce)
         });
         let sum = views.reduce(|a, b| crate::loss::info_nce::InfoNce {
             loss: a.loss + b.loss,
@@ -93,12 +123,22 @@ impl Objective for ConVirt {
         });
         let Some(sum) = sum else { panic!("the loader draws at least one sentence for ConVIRT") };
         let mean = |total: Tensor<1>| total.div_scalar(s as f64);
-        Losses {
+        let mut losses = Losses {
             terms: vec![
-                LossTerm { name: "image_to_text", value: mean(sum.image_to_text), weight: self.loss.lambda },
-                LossTerm { name: "text_to_image", value: mean(sum.text_to_image), weight: 1.0 - self.loss.lambda },
+                LossTerm { name: "image_to_text", value: mean(sum.image_to_text), weight: self.loss.info_nce.lambda },
+                LossTerm {
+                    name: "text_to_image",
+                    value: mean(sum.text_to_image),
+                    weight: 1.0 - self.loss.info_nce.lambda,
+                },
             ],
             metrics: vec![("accuracy", mean(sum.accuracy))],
+        };
+        if let Some((logits, held)) = &embeds.words {
+            let all = Tensor::ones_like(held);
+            let value = bce_with_logits(logits.clone(), held.clone(), all);
+            losses.terms.push(LossTerm { name: "words", value, weight: self.loss.words_weight });
         }
+        losses
     }
 }

@@ -28,7 +28,7 @@ impl Supervised {
 
 /// A batch on the device.
 #[derive(Debug)]
-pub struct Labelled {
+pub struct LabelBatch {
     images: Tensor<4>,
     targets: Tensor<2>,
     labelled: Tensor<2>,
@@ -36,13 +36,13 @@ pub struct Labelled {
 
 /// Logits and what they are compared with, each `[B, K]`.
 #[derive(Debug, Clone)]
-pub struct Logits {
+pub struct Scored {
     logits: Tensor<2>,
     targets: Tensor<2>,
     labelled: Tensor<2>,
 }
 
-impl Embeds for Logits {
+impl Embeds for Scored {
     fn into_rows(self) -> Vec<Tensor<2>> {
         vec![self.logits, self.targets, self.labelled]
     }
@@ -55,32 +55,32 @@ impl Embeds for Logits {
 }
 
 impl Objective for Supervised {
-    type Batch = Labelled;
-    type Embeds = Logits;
+    type Batch = LabelBatch;
+    type Embeds = Scored;
 
-    fn upload(&self, batch: &PairBatch, device: &Device) -> Labelled {
+    fn upload(&self, batch: &PairBatch, device: &Device) -> LabelBatch {
         let shape = [batch.len, batch.classes];
         let rows = |value: fn(f32) -> f32| {
             let values: Vec<f32> = batch.labels.iter().map(|&label| value(label)).collect();
             Tensor::<2>::from_data(TensorData::new(values, shape), device)
         };
-        Labelled {
+        LabelBatch {
             images: self.preprocess.images(&batch.images, batch.len, batch.size, device),
             targets: rows(|label| if label > 0.5 { 1.0 } else { 0.0 }),
             labelled: rows(|label| if label.is_nan() { 0.0 } else { 1.0 }),
         }
     }
 
-    fn encode(&self, batch: &Labelled, _ctx: &Context) -> Logits {
-        Logits {
+    fn encode(&self, batch: &LabelBatch, _ctx: &Context) -> Scored {
+        Scored {
             logits: self.model.forward(batch.images.clone()),
             targets: batch.targets.clone(),
             labelled: batch.labelled.clone(),
         }
     }
 
-    fn losses(&self, embeds: &Logits, _ctx: &Context) -> Losses {
-        let Logits { logits, targets, labelled } = embeds.clone();
+    fn losses(&self, embeds: &Scored, _ctx: &Context) -> Losses {
+        let Scored { logits, targets, labelled } = embeds.clone();
         let right = logits.clone().without_autodiff().greater_elem(0.0).float();
         let right = right.equal(targets.clone().without_autodiff()).float() * labelled.clone().without_autodiff();
         let accuracy = right.sum() / labelled.clone().without_autodiff().sum().clamp_min(1.0);

@@ -84,8 +84,9 @@ pub(super) struct Anatomy {
     pub(super) shoulder: f32,
     /// Strength of the vascular markings.
     pub(super) vessels: f32,
-    /// Attenuation of aerated lung.
+    /// Attenuation of aerated lung, and what soft tissue adds towards the hila.
     pub(super) lung: f32,
+    pub(super) hilar: f32,
     /// Key of the branching of the vessels and of the ribs' irregularity.
     pub(super) key: u64,
 }
@@ -121,10 +122,10 @@ pub(super) fn around(random: &mut Stream, centre: f32, spread: f32) -> f32 {
     centre + spread * (between(random, -1.0, 1.0) + between(random, -1.0, 1.0))
 }
 
-/// Ratio of the heart's width to the chest's: normal below 0.5, enlarged from 0.52 on, by grade.
+/// Ratio of the heart's width to the chest's: normal below 0.5, enlarged from 0.51 on, by grade.
 fn cardiothoracic_ratio(findings: &[Finding], random: &mut Stream) -> f32 {
-    let normal = between(random, 0.40, 0.50);
-    findings.iter().find(|f| f.kind == Kind::Cardiomegaly).map_or(normal, |f| 0.51 + 0.038 * f.grade())
+    let normal = between(random, 0.41, 0.50);
+    findings.iter().find(|f| f.kind == Kind::Cardiomegaly).map_or(normal, |f| 0.51 + 0.032 * f.grade())
 }
 
 impl Pose {
@@ -218,14 +219,15 @@ impl Anatomy {
                 spacing: around(random, 0.076, 0.003),
                 fall: around(random, 0.155, 0.02),
                 half: around(random, 0.0132, 0.0013),
-                density: around(random, 0.145, 0.016),
+                density: around(random, 0.16, 0.016),
             },
             breast: [if female { between(random, 0.03, 0.09) } else { 0.0 }, around(random, 0.64, 0.02)],
             gas: [if gas { between(random, 0.06, 0.24) } else { 0.0 }, between(random, 0.045, 0.075)],
             clavicle: [around(random, 0.07, 0.02), around(random, 0.07, 0.02)],
             shoulder: around(random, 0.03, 0.015),
-            vessels: around(random, 1.0, 0.15),
-            lung: around(random, 0.18, 0.035),
+            vessels: around(random, 1.0, 0.2),
+            lung: around(random, 0.19, 0.045),
+            hilar: between(random, 0.0, 0.12),
             key: random.next_u64(),
         }
     }

@@ -198,11 +198,11 @@ impl<'a> Chest<'a> {
         let mut tissue = 0.44 + 0.27 * reach.central * (1.0 - 0.5 * belly) + 0.25 * belly;
         if a < level.heart {
             let z = a / level.heart;
-            tissue += 0.10 * (1.0 - z * z) * (1.0 - belly);
+            tissue += 0.10 * (1.0 - z * z) * (1.0 - belly) * smooth((v - 0.38) / 0.12);
         }
         tissue = (tissue + self.midline(half, a, v)) * body;
         tissue -= self.gas(half, a, v);
-        let lung = self.anatomy.lung + 0.05 * smooth((v - 0.3) / 0.4) + 0.05 * reach.central;
+        let lung = self.anatomy.lung + 0.05 * smooth((v - 0.3) / 0.4) + self.anatomy.hilar * reach.central;
         let breast = self.breast(a, v);
         tissue + breast + (lung - tissue) * air
     }
@@ -352,7 +352,7 @@ fn rib_index(k: f32) -> usize {
     k.clamp(0.0, 11.0) as usize
 }
 
-/// A broken rib.
+/// A broken rib: its fragments slide past each other and overlap.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Broken {
     pub(super) half: usize,
@@ -362,10 +362,8 @@ pub(super) struct Broken {
     pub(super) a: f32,
     /// Half of its extent along the rib.
     pub(super) reach: f32,
-    /// Step between the fragments, signed.
+    /// Displacement of each fragment at the break, signed.
     pub(super) step: f32,
-    /// Half width of the gap.
-    pub(super) gap: f32,
 }
 
 impl Broken {
@@ -375,10 +373,12 @@ impl Broken {
         if z.abs() >= 1.0 {
             return whole;
         }
-        // Both fragments lean away from each other towards the break, which is oblique.
-        let lean = self.step * (1.0 - z.abs()) * if z > 0.0 { 1.0 } else { -0.4 };
-        let gap = (along - 0.35 * r).abs() - self.gap;
-        let end = 1.0 + 2.2 * hump((gap - 0.004) / 0.010);
-        profile(r - lean, half) * smooth(gap / 0.004 + 0.5) * end
+        // The ends are oblique, and both fragments return to the line of the rib away from the break.
+        let lean = self.step * (1.0 - z * z);
+        let oblique = z + 0.25 * r / half;
+        let inner = profile(r + lean, half) * smooth((0.70 - oblique) / 0.30);
+        let outer = profile(r - lean, half) * smooth((oblique + 0.70) / 0.30);
+        // Compact ends are denser than the shaft.
+        (1.0 + 0.55 * (1.0 - z * z)) * (inner + outer)
     }
 }

@@ -72,7 +72,7 @@ pub enum Kind {
     Nodule,
     /// Step and gap in the back part of a rib.
     Fracture {
-        /// Number of the rib, 3 to 8.
+        /// Number of the rib, 3 to 7.
         rib: u8,
     },
     /// Foreign material.
@@ -178,7 +178,7 @@ fn finding(class: u64, random: &mut Stream) -> Finding {
     let one_side = if random.chance(0.5) { Side::Left } else { Side::Right };
     let both = random.chance(0.3);
     let zone = [Zone::Upper, Zone::Middle, Zone::Lower][random.below(3)];
-    let rib = [3, 4, 5, 6, 7, 8][random.below(6)];
+    let rib = [3, 4, 5, 6, 7][random.below(5)];
     let device = DEVICES[random.below(DEVICES.len())];
     let (kind, side, zone) = match class {
         0 => (Kind::Cardiomegaly, Side::Both, None),
@@ -223,7 +223,7 @@ pub(super) fn every_statement() -> Vec<Finding> {
     add(Kind::Pneumothorax, &sides, &[None]);
     add(Kind::Edema, &[Side::Both], &[None]);
     add(Kind::Nodule, &sides, &zones);
-    for rib in 3..=8 {
+    for rib in 3..=7 {
         add(Kind::Fracture { rib }, &sides, &[None]);
     }
     for device in DEVICES {

@@ -117,7 +117,7 @@ impl<'a> Renderer<'a> {
                 continue;
             }
             let mut sum = tissue + self.chest.ribs(site, broken.as_ref()) + self.chest.girdle(site);
-            let mut marks = site.air * (markings.data[i] + 0.018 * grain * texture[i]);
+            let mut marks = site.air * (markings.data[i] + 0.017 * grain * texture[i]);
             if let Some(collapse) = &collapse {
                 let (free, line) = collapse.at(site, &self.chest);
                 marks *= 1.0 - free;
@@ -208,7 +208,7 @@ impl<'a> Renderer<'a> {
         let change = |amplitude: f32| {
             inside.iter().map(|&i| grey(i, amplitude) - grey(i, 0.0)).sum::<f32>() / inside.len().max(1) as f32
         };
-        let target = finding.contrast * strength(finding.kind) * deviation;
+        let target = finding.contrast * strength(finding) * deviation;
         // The change grows with the amplitude: bisection up to a filled lung.
         let (mut low, mut high) = (0.0, FILLED);
         if change(high) <= target {
@@ -286,12 +286,9 @@ impl<'a> Renderer<'a> {
     }
 }
 
-/// Share of the contrast that a finding of a kind uses: haze over whole lungs is fainter.
-fn strength(kind: Kind) -> f32 {
-    match kind {
-        Kind::Edema => 0.4,
-        _ => 1.0,
-    }
+/// Share of its contrast that a finding uses: haze over both lungs is fainter than an opacity with a border.
+fn strength(finding: &Finding) -> f32 {
+    if finding.kind == Kind::Edema { 0.26 + 0.07 * finding.grade() } else { 1.0 }
 }
 
 /// Pixels where a field has at least 35 % of its peak.

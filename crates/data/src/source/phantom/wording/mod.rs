@@ -90,7 +90,7 @@ fn slot(finding: &Finding, name: &str) -> &'static str {
         },
         "rib" => match finding.kind {
             Kind::Fracture { rib } => {
-                ["third", "fourth", "fifth", "sixth", "seventh", "eighth"][usize::from(rib).clamp(3, 8) - 3]
+                ["third", "fourth", "fifth", "sixth", "seventh"][usize::from(rib).clamp(3, 7) - 3]
             }
             _ => "",
         },
@@ -193,7 +193,7 @@ impl Writer<'_> {
         options.extend(remarks.rotated.map(|_| t::ROTATED));
         options.extend(remarks.wide_aorta.then_some(t::WIDE_AORTA));
         options.extend(remarks.ecg_leads.then_some(t::ECG_LEADS));
-        for probability in [0.7, 0.3] {
+        for probability in [0.5, 0.2] {
             if self.random.chance(probability)
                 && let Some(&templates) = self.random.pick(&options)
             {

@@ -15,7 +15,7 @@ pub(super) const DOUBT: &str = "[cannot be excluded|is possible|is suspected]";
 
 pub(super) const CARDIOMEGALY: &[&str] = &[
     "[the heart|the cardiac silhouette|the heart shadow|the cardiac shadow] is {degreely} enlarged",
-    "[heart size|the heart size|cardiac size] is {degreely} [increased|enlarged]",
+    "[heart size|the heart size|cardiac size] is {degreely} increased",
     "{degree} cardiomegaly {seen}",
     "there is {degree} [cardiomegaly|cardiac enlargement|enlargement of the heart|enlargement of the cardiac silhouette]",
     "{degree} enlargement of the [heart|cardiac silhouette|cardiac shadow]",

@@ -1,0 +1,71 @@
+//! The binary `roentgen-data`.
+
+use assert_cmd::Command;
+use data::image::decode::decode_file;
+use serde_json::Value;
+
+use crate::support::{shared, write};
+
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::cargo_bin("roentgen-data").unwrap();
+    command.args(args);
+    command
+}
+
+/// What a command prints, with the exit code it must have.
+fn output(args: &[&str], code: i32) -> (String, String) {
+    let output = command(args).assert().code(code).get_output().clone();
+    (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn a_contact_sheet_of_phantoms_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("sheet.png");
+    let path = out.to_str().unwrap();
+    let (text, _) = output(&["show", "phantom", "--out", path, "--count", "5", "--columns", "3", "--size", "32"], 0);
+    assert!(text.contains("5 images of phantom, 104 x 70 pixels"), "{text}");
+    let sheet = decode_file(&out).unwrap();
+    // Three columns and two rows of 32 px with gaps of 2 px; the sixth place is empty.
+    assert_eq!((sheet.width, sheet.height), (3 * 34 + 2, 2 * 34 + 2));
+    assert!(sheet.pixels[50 * 104 + 85] == 255 && sheet.pixels[18 * 104 + 18] < 255);
+    let (_, error) = output(&["show", "phantom", "--out", path, "--class", "measles"], 1);
+    assert!(error.contains("has no class \"measles\"; it has cardiomegaly, "), "{error}");
+    output(&["show", "phantom-exclusive", "--out", path, "--class", "Nodule", "--count", "2", "--size", "16"], 0);
+}
+
+#[test]
+fn statistics_are_counted() {
+    let (text, _) = output(&["stats", "phantom-exclusive", "--count", "64", "--json"], 0);
+    let json: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((json["studies"].as_u64(), json["patients"].as_u64()), (Some(64), Some(64)));
+    // Every eighth study of the exclusive set has a given finding.
+    assert_eq!(json["labels"]["nodule"]["positive"], 8);
+    assert_eq!(json["studies_without_sentence"], 0);
+    let (plain, _) = output(&["stats", "phantom-exclusive", "--count", "64"], 0);
+    assert!(plain.contains("studies                    64\n"), "{plain}");
+}
+
+#[test]
+fn statistics_of_real_pairs_are_those_of_their_readme() {
+    let Some(folder) = shared("cxr-pairs") else { return };
+    let csv = folder.join("pairs.csv");
+    let (text, _) = output(&["stats", csv.to_str().unwrap(), "--json"], 0);
+    let json: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((json["images"].as_u64(), json["patients"].as_u64()), (Some(233), Some(115)));
+}
+
+#[test]
+fn rejected_data_ends_with_its_own_code_and_no_private_word() {
+    let dir = tempfile::tempdir().unwrap();
+    let csv = write(dir.path(), "pairs.csv", b"image_path,text,patient_id\nsecret.png,secret words,secret\n");
+    let (text, error) = output(&["stats", csv.to_str().unwrap()], 3);
+    assert!(
+        text.is_empty() && error.contains("row 1, column \"image_path\": the image file does not exist"),
+        "{error}"
+    );
+    assert!(!error.contains("secret"), "{error}");
+    let (_, error) = output(&["stats", csv.to_str().unwrap(), "--image-column", "file"], 2);
+    assert!(error.contains("no column \"file\""), "{error}");
+    output(&["stats"], 2);
+}

@@ -1,0 +1,61 @@
+//! The keys of recipes are public: scripts set them and run folders hold them. A key that is renamed or removed breaks
+//! both, so the list is frozen in `golden/config_keys.txt`.
+
+use std::collections::BTreeSet;
+
+use engine::config::{Layer, key_list};
+use train::recipe::resolve;
+
+/// Recipes and settings that together have every key: options that are absent by default, and every kind of every part.
+const SETTINGS: [(&str, &[&str]); 3] = [
+    (
+        "convirt-phantom",
+        &[
+            "data.micro_batch_size=4",
+            "data.mean=[0.5]",
+            "data.std=[0.25]",
+            "model.image.in_channels=1",
+            "model.frozen_text_layers=1",
+            "model.projection={kind = \"mlp\", hidden_size = 8}",
+            "init.checkpoint=a",
+            "init.image=b",
+            "init.text=c",
+            "optim.clip_norm=1.0",
+            "optim.schedule={kind = \"warmup_cosine\", warmup_steps = 1}",
+            "eval.early_stop=1",
+        ],
+    ),
+    (
+        "supervised-phantom",
+        &[
+            "optim.schedule={kind = \"plateau\", factor = 0.5, patience = 5}",
+            "objective={kind = \"supervised\", dropout = 0.2}",
+            "init.checkpoint=a",
+        ],
+    ),
+    (
+        "convirt-phantom",
+        &[
+            "data.source={kind = \"pairs\", manifest = \"pairs.csv\"}",
+            "model.projection={kind = \"linear\"}",
+            "init.checkpoint=a",
+        ],
+    ),
+];
+
+#[test]
+fn the_keys_of_recipes_are_the_frozen_ones() {
+    let mut keys = BTreeSet::new();
+    for (recipe, settings) in SETTINGS {
+        let layers: Vec<Layer> = settings.iter().map(|text| Layer::set(text).unwrap()).collect();
+        keys.extend(key_list(&resolve(recipe, &layers).unwrap().recipe).unwrap());
+    }
+    let frozen: BTreeSet<String> = include_str!("golden/config_keys.txt").lines().map(str::to_owned).collect();
+    let listed = |keys: &BTreeSet<String>| keys.iter().cloned().collect::<Vec<_>>().join("\n");
+    let (new, gone) = (&keys - &frozen, &frozen - &keys);
+    assert!(
+        keys == frozen,
+        "new: {new:?}, gone: {gone:?}. If that is meant, golden/config_keys.txt becomes\n{}",
+        listed(&keys)
+    );
+}

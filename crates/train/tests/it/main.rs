@@ -1,0 +1,13 @@
+//! Tests of the public interface of `train`.
+
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests on inputs of their own")]
+
+mod cli;
+mod config_keys;
+mod contract;
+mod info_nce;
+mod micro_batch;
+mod step;
+mod support;
+mod toy;
+mod trajectory;
