@@ -167,23 +167,21 @@ pub fn gradients<O: Objective>(
     let parts: Vec<O::Batch> = parts.iter().map(|part| objective.upload(part, device)).collect();
     let part_seed = |i: usize| seed.wrapping_add(i as u64);
 
-    // First pass, on a twin with running statistics of its own so that they are not updated twice. What it returns leaves
-    // the graph at once: otherwise the activations of all parts would be in memory together.
-    let twin = objective.valid().train();
+    // First pass, on a twin with running statistics of its own so that they are not updated twice. Its parameters ask for
+    // no gradient: Burn keeps a graph that is never differentiated, and with it the activations of every part.
+    let twin = objective.valid().train().no_grad();
     let encoded: Vec<O::Embeds> = parts
         .iter()
         .enumerate()
         .map(|(i, part)| {
             device.seed(part_seed(i));
-            let embeds = twin.encode(part, ctx);
-            let rows = embeds.clone().into_rows().into_iter().map(Tensor::without_autodiff).collect();
-            O::Embeds::from_rows(rows, &embeds)
+            twin.encode(part, ctx)
         })
         .collect();
     let like = encoded[0].clone();
     let first: Vec<Vec<Tensor<2>>> = encoded.into_iter().map(Embeds::into_rows).collect();
     let leaf = |column: usize| {
-        let rows = first.iter().map(|rows| rows[column].clone()).collect();
+        let rows = first.iter().map(|rows| rows[column].clone().without_autodiff()).collect();
         Tensor::cat(rows, 0).autodiff().require_grad()
     };
     let leaves: Vec<Tensor<2>> = (0..first[0].len()).map(leaf).collect();

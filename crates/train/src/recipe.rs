@@ -247,12 +247,14 @@ impl Recipe {
             return refuse("model.text.vocab_size", &self.model.text.vocab_size(), "the tokenizer has more tokens");
         }
         if let ObjectiveConfig::Convirt(loss) = &self.objective {
-            let loss = &loss.info_nce;
             if loss.temperature <= 0.0 || !loss.temperature.is_finite() {
                 return refuse("objective.temperature", &loss.temperature, "use more than 0");
             }
             if !(0.0..=1.0).contains(&loss.lambda) {
                 return refuse("objective.lambda", &loss.lambda, "use 0 to 1");
+            }
+            if !(loss.words_weight >= 0.0 && loss.words_weight.is_finite()) {
+                return refuse("objective.words_weight", &loss.words_weight, "use 0 or more");
             }
             if self.data.sentences_per_study == 0 {
                 return refuse("data.sentences_per_study", &0, "a contrast needs at least 1 sentence");

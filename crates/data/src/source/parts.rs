@@ -46,7 +46,7 @@ impl Default for PhantomSource {
     fn default() -> Self {
         Self {
             seed: 7,
-            train: 6144,
+            train: 12288,
             validate: 384,
             test: 512,
             candidates_per_class: 64,

@@ -18,6 +18,7 @@ use super::ImageFeatures;
 use super::layers::{BatchNorm2d, conv};
 use crate::Result;
 use crate::error::bad_config;
+use crate::ops::conv2d_one_channel;
 
 /// Kind of residual block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -148,7 +149,11 @@ impl ResNet {
     pub fn forward_map(&self, images: Tensor<4>) -> Tensor<4> {
         let [_, in_channels, _, _] = self.conv1.weight.dims();
         assert_shape!(images, [_, in_channels, _, _]);
-        let mut x = self.maxpool.forward(relu(self.bn1.forward(self.conv1.forward(images))));
+        let stem = match in_channels {
+            1 => conv2d_one_channel(images, self.conv1.weight.val(), 2),
+            _ => self.conv1.forward(images),
+        };
+        let mut x = self.maxpool.forward(relu(self.bn1.forward(stem)));
         for stage in [&self.layer1, &self.layer2, &self.layer3, &self.layer4] {
             for block in stage {
                 x = block.forward(x);

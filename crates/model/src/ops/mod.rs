@@ -3,7 +3,7 @@
 //! A body here is the reference: it runs on every device. Kernels for one backend may be put beside it later and are
 //! compared with it.
 
-use burn::tensor::{Tensor, assert_shape};
+use burn::tensor::{Tensor, assert_shape, s};
 
 /// GELU with the error function, `x * Phi(x)`, any shape.
 ///
@@ -52,4 +52,32 @@ pub fn bce_with_logits(logits: Tensor<2>, targets: Tensor<2>, labelled: Tensor<2
     let entry = positive - logits * targets + magnitude.neg().exp().add_scalar(1.0).log();
     let count = labelled.clone().sum().clamp_min(1.0);
     (entry * labelled).sum() / count
+}
+
+/// A convolution as one matrix product, for inputs of one channel: windows of the input become columns.
+///
+/// Burn's CPU backend unfolds such an input value by value, which made the stem half of a training step.
+///
+/// # Shapes
+/// `x`: `[B, 1, H, W]`; `weight`: `[O, 1, k, k]`, `k` odd, padding `k / 2`; the result: `[B, O, H', W']`.
+pub fn conv2d_one_channel(x: Tensor<4>, weight: Tensor<4>, stride: usize) -> Tensor<4> {
+    let [b, _, h, w] = x.dims();
+    let [out, _, k, _] = weight.dims();
+    let (rows, columns) = ((h - 1) / stride + 1, (w - 1) / stride + 1);
+    let (pad, tracked) = (k / 2, x.is_autodiff() && x.is_tracked());
+    // An input without a gradient is unfolded outside of the graph.
+    let (plain, autodiff) = if tracked { (x, false) } else { (x.clone().without_autodiff(), x.is_autodiff()) };
+    let padded = plain.pad((pad, pad, pad, pad), 0.0);
+    let shifted = |i: usize| {
+        let (top, left) = (i / k, i % k);
+        padded.clone().slice(s![
+            ..,
+            ..,
+            top..top + (rows - 1) * stride + 1;stride,
+            left..left + (columns - 1) * stride + 1;stride
+        ])
+    };
+    let windows = Tensor::cat((0..k * k).map(shifted).collect(), 1).reshape([b, k * k, rows * columns]);
+    let windows = if autodiff { windows.autodiff() } else { windows };
+    weight.reshape([1, out, k * k]).matmul(windows).reshape([b, out, rows, columns])
 }

@@ -4,32 +4,20 @@
 
 use burn::tensor::{Tensor, assert_shape};
 use model::ops::log_softmax_rows;
-use serde::{Deserialize, Serialize};
 
 /// Constants of the loss. Both are fixed, not learned.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct InfoNceConfig {
     /// Temperature; 0.1 in the paper.
-    #[serde(default = "InfoNceConfig::paper_temperature")]
     pub temperature: f64,
     /// Weight of the image-to-text direction; 0.75 in the paper.
-    #[serde(default = "InfoNceConfig::paper_lambda")]
     pub lambda: f64,
 }
 
-impl InfoNceConfig {
-    fn paper_temperature() -> f64 {
-        0.1
-    }
-
-    fn paper_lambda() -> f64 {
-        0.75
-    }
-}
-
 impl Default for InfoNceConfig {
+    /// The paper's.
     fn default() -> Self {
-        Self { temperature: Self::paper_temperature(), lambda: Self::paper_lambda() }
+        Self { temperature: 0.1, lambda: 0.75 }
     }
 }
 

@@ -16,14 +16,30 @@ use serde::{Deserialize, Serialize};
 use crate::loss::info_nce::{InfoNceConfig, info_nce};
 
 /// Constants of the objective.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct ConVirtConfig {
-    /// Constants of InfoNCE.
-    #[serde(flatten)]
-    pub info_nce: InfoNceConfig,
+    /// Temperature; 0.1 in the paper.
+    pub temperature: f64,
+    /// Weight of the image-to-text direction; 0.75 in the paper.
+    pub lambda: f64,
     /// Weight of the prediction of the report's words from the image; 0 in the paper.
-    #[serde(default)]
     pub words_weight: f64,
+}
+
+impl Default for ConVirtConfig {
+    /// The paper's.
+    fn default() -> Self {
+        let InfoNceConfig { temperature, lambda } = InfoNceConfig::default();
+        Self { temperature, lambda, words_weight: 0.0 }
+    }
+}
+
+impl ConVirtConfig {
+    /// Constants of InfoNCE.
+    fn info_nce(&self) -> InfoNceConfig {
+        InfoNceConfig { temperature: self.temperature, lambda: self.lambda }
+    }
 }
 
 /// A dual encoder under bidirectional InfoNCE.
@@ -113,7 +129,7 @@ impl Objective for ConVirt {
         let texts = embeds.text.clone().reshape([b, s, e]);
         let views = (0..s).map(|view| {
             let text = texts.clone().narrow(1, view, 1).reshape([b, e]);
-            info_nce(embeds.image.clone(), text, &self.loss.info_nce)
+            info_nce(embeds.image.clone(), text, &self.loss.info_nce())
         });
         let sum = views.reduce(|a, b| crate::loss::info_nce::InfoNce {
             loss: a.loss + b.loss,
@@ -125,11 +141,11 @@ impl Objective for ConVirt {
         let mean = |total: Tensor<1>| total.div_scalar(s as f64);
         let mut losses = Losses {
             terms: vec![
-                LossTerm { name: "image_to_text", value: mean(sum.image_to_text), weight: self.loss.info_nce.lambda },
+                LossTerm { name: "image_to_text", value: mean(sum.image_to_text), weight: self.loss.lambda },
                 LossTerm {
                     name: "text_to_image",
                     value: mean(sum.text_to_image),
-                    weight: 1.0 - self.loss.info_nce.lambda,
+                    weight: 1.0 - self.loss.lambda,
                 },
             ],
             metrics: vec![("accuracy", mean(sum.accuracy))],

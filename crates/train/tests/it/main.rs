@@ -11,3 +11,4 @@ mod step;
 mod support;
 mod toy;
 mod trajectory;
+mod workplace;

@@ -52,7 +52,7 @@ pub(crate) fn tiny(dropout: f64, frozen_text_layers: Option<usize>) -> DualEncod
 }
 
 pub(crate) fn convirt(model: DualEncoder) -> ConVirt {
-    support::convirt(model, InfoNceConfig::default())
+    support::convirt(model, &InfoNceConfig::default())
 }
 
 fn same_gradients<O: Objective>(what: &str, objective: &O, batch: &PairBatch, limit: f32) {
@@ -84,6 +84,16 @@ fn parts_of_a_dual_encoder_have_the_gradient_of_the_batch() {
     let model = tiny(0.5, None).map(&mut AsInInference);
     // Two sentences per study; twenty layers lose a decimal more than two linear ones.
     same_gradients("dual encoder", &convirt(model), &batch(6, 32, 2), 1e-5);
+}
+
+#[test]
+fn the_first_pass_records_no_graph() {
+    let _lock = generator();
+    let device = tracked();
+    let toy = Toy::new(0.0, Hooks::Off, &device);
+    gradients(&toy, &batch(6, SIZE, 1), Some(2), &at(0), &device);
+    // Burn keeps a graph that is never differentiated, and with it the activations that micro-batches are to save.
+    assert_eq!(toy.calls(true).iter().map(|(_, tracked)| *tracked).collect::<Vec<_>>(), [0, 0, 0, 1, 1, 1]);
 }
 
 /// Adds a multiple of a gradient to every parameter that has one.

@@ -32,7 +32,7 @@ struct Variant {
 /// Runs updates; returns the objective after them and the figures of each.
 fn train(golden: &Golden, variant: &Variant, prefixes: &[(&Golden, &str)]) -> (ConVirt, Vec<BTreeMap<String, f64>>) {
     let device = tracked();
-    let mut objective = golden.objective(golden.loss());
+    let mut objective = golden.objective(&golden.loss());
     let config = fit_config(optim(variant.kind, golden.metadata("lr"), variant.weight_decay, variant.max_norm));
     let mut optimizer = config.optim.init(&objective);
     let mut figures = Vec::new();
@@ -66,7 +66,7 @@ fn assert_after(what: &str, objective: &ConVirt, expected: TensorMap, lr: f32) {
 fn losses_and_gradients_are_those_of_torch() {
     let _lock = generator();
     let golden = Golden::read("step");
-    let objective = golden.objective(golden.loss());
+    let objective = golden.objective(&golden.loss());
     let (grads, losses) = gradients(&objective, &golden.batch("a."), None, &at(0), &tracked());
     let value = |name: &str| golden.host(name).data[0];
     for term in &losses.terms {

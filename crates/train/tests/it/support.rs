@@ -89,7 +89,7 @@ impl Golden {
     }
 
     /// The objective with the initial tensors of the golden and a given loss.
-    pub(crate) fn objective(&self, loss: InfoNceConfig) -> ConVirt {
+    pub(crate) fn objective(&self, loss: &InfoNceConfig) -> ConVirt {
         let config: DualEncoderConfig = self.metadata("config");
         let model = weights::apply(config.init(&tracked()), self.under("param."), &self.0.path).unwrap();
         convirt(model, loss)
@@ -105,8 +105,8 @@ pub(crate) fn pair_batch(size: usize, images: Vec<f32>, sentences: usize, texts:
 }
 
 /// The objective of the paper on a model of images of 32 by 32 pixels.
-pub(crate) fn convirt(model: DualEncoder, loss: InfoNceConfig) -> ConVirt {
-    let config = ConVirtConfig { info_nce: loss, ..ConVirtConfig::default() };
+pub(crate) fn convirt(model: DualEncoder, loss: &InfoNceConfig) -> ConVirt {
+    let config = ConVirtConfig { temperature: loss.temperature, lambda: loss.lambda, words_weight: 0.0 };
     // Images as they are: mean 0, deviation 1, one channel.
     let preprocess = Preprocess { image_size: 32, source_size: 32, mean: vec![0.0], std: vec![1.0] };
     ConVirt::new(model, config, None, preprocess)

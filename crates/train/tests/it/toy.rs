@@ -35,7 +35,7 @@ pub(crate) fn linear(seed: u64, input: usize, output: usize, device: &Device) ->
     }
 }
 
-/// Calls of the hooks, in order.
+/// Calls of the hooks with their step, and of the encoders with 1 where their parameters ask for a gradient, in order.
 pub(crate) type Calls = Arc<Mutex<Vec<(&'static str, u64)>>>;
 
 /// What the hooks of a [`Toy`] do.
@@ -70,8 +70,10 @@ impl Toy {
         }
     }
 
-    pub(crate) fn calls(&self) -> Vec<(&'static str, u64)> {
-        self.calls.lock().unwrap().clone()
+    /// Calls that were noted, of the encoders or of the hooks.
+    pub(crate) fn calls(&self, of_encoders: bool) -> Vec<(&'static str, u64)> {
+        let calls = self.calls.lock().unwrap();
+        calls.iter().filter(|(name, _)| (*name == "encode") == of_encoders).copied().collect()
     }
 }
 
@@ -106,6 +108,7 @@ impl Objective for Toy {
     }
 
     fn encode(&self, (images, texts): &Self::Batch, _ctx: &Context) -> Rows {
+        self.calls.lock().unwrap().push(("encode", u64::from(self.image.weight.is_require_grad())));
         let encode = |tower: &Linear, x: &Tensor<2>| l2_normalize(tower.forward(self.dropout.forward(x.clone())));
         Rows { image: encode(&self.image, images), text: encode(&self.text, texts) }
     }

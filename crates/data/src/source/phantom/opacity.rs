@@ -108,7 +108,7 @@ fn fluid(fluids: &[Fluid; 2], site: &Site) -> f32 {
         return 0.0;
     }
     let z = (site.a / site.lateral).min(1.0);
-    let top = angle - depth * (0.42 + 0.58 * z.powi(5));
+    let top = angle - depth * (0.52 + 0.48 * z.powi(4));
     smooth((site.v - top) / 0.022)
 }
 
@@ -190,7 +190,7 @@ impl Field {
                 let halves = finding.halves();
                 Some(Self::Fluid([0, 1].map(|half| {
                     let grade = (finding.grade() + around(&mut random, 0.0, 0.15)).max(0.0);
-                    let depth = if halves[half] { 0.10 + 0.062 * grade } else { 0.0 };
+                    let depth = if halves[half] { 0.12 + 0.070 * grade } else { 0.0 };
                     Fluid { depth, angle: anatomy.dome[half] + anatomy.sinus[half] }
                 })))
             }
