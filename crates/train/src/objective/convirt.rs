@@ -142,11 +142,7 @@ impl Objective for ConVirt {
         let mut losses = Losses {
             terms: vec![
                 LossTerm { name: "image_to_text", value: mean(sum.image_to_text), weight: self.loss.lambda },
-                LossTerm {
-                    name: "text_to_image",
-                    value: mean(sum.text_to_image),
-                    weight: 1.0 - self.loss.lambda,
-                },
+                LossTerm { name: "text_to_image", value: mean(sum.text_to_image), weight: 1.0 - self.loss.lambda },
             ],
             metrics: vec![("accuracy", mean(sum.accuracy))],
         };
