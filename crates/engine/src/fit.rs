@@ -69,7 +69,7 @@ pub trait Observer<O> {
     /// Ends training.
     fn validate(&mut self, objective: &O, step: u64) -> Result<f64>;
 
-    /// The validation loss is the lowest so far, or, where nothing is evaluated, training ended.
+    /// The validation loss is the lowest so far, or training ended before any was.
     ///
     /// # Errors
     /// Ends training.
@@ -90,6 +90,7 @@ pub fn fit<O: Objective>(
     let mut optimizer = config.optim.init(&objective);
     let mut plateau = Plateau::default();
     let mut batches = loader.run(0, config.steps);
+    let mut kept = false;
     for step in 0..config.steps {
         let clock = Stopwatch::start();
         let Some(batch) = batches.next() else { break };
@@ -108,6 +109,7 @@ pub fn fit<O: Objective>(
             let loss = observer.validate(&inference, step + 1)?;
             if plateau.observe(loss, &config.optim.schedule) {
                 observer.on_best(&inference, &optimizer, step + 1)?;
+                kept = true;
             }
             if config.early_stop.is_some_and(|patience| plateau.since_best() >= patience) {
                 tracing::info!(step = step + 1, "early stop: the validation loss no longer falls");
@@ -115,7 +117,7 @@ pub fn fit<O: Objective>(
             }
         }
     }
-    if config.eval_every == 0 {
+    if !kept {
         observer.on_best(&objective.valid(), &optimizer, config.steps)?;
     }
     Ok(objective)
