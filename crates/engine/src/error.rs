@@ -98,12 +98,6 @@ pub enum DeviceProblem {
         /// The cargo feature that brings the backend.
         feature: &'static str,
     },
-    /// The machine has fewer devices of this kind.
-    #[error("does not exist: {count} found, counted from 0")]
-    NoSuchIndex {
-        /// Devices of this kind on this machine.
-        count: usize,
-    },
     /// The driver is absent or refused.
     #[error("cannot be opened ({reason}): is its driver installed?")]
     Driver {
@@ -118,12 +112,6 @@ pub enum CheckpointProblem {
     /// There is nothing to load.
     #[error("no checkpoint here; give a run folder, a checkpoint folder or a .safetensors file")]
     Missing,
-    /// A file of the checkpoint is absent or differs from what was saved.
-    #[error("{file} is not what was saved: the copy is incomplete or damaged, use an older checkpoint")]
-    Damaged {
-        /// The file, relative to the checkpoint.
-        file: String,
-    },
     /// The file is not what its name says.
     #[error("not a readable checkpoint: {reason}")]
     Format {
@@ -137,33 +125,6 @@ pub enum CheckpointProblem {
         found: u32,
         /// Newest version that this program reads.
         supported: u32,
-    },
-    /// Names of the tensors differ from the model's.
-    #[error(
-        "does not fit the model: {} missing ({}), {} unknown ({}). Is it the right recipe?",
-        missing.len(), few(missing), unused.len(), few(unused)
-    )]
-    Keys {
-        /// Tensors of the model that the file lacks.
-        missing: Vec<String>,
-        /// Tensors of the file that the model lacks.
-        unused: Vec<String>,
-    },
-    /// A tensor has another shape than the model's.
-    #[error("{key} has shape {found:?}, the model needs {expected:?}. Is it the right recipe?")]
-    Shape {
-        /// Name of the tensor.
-        key: String,
-        /// Shape in the file.
-        found: Vec<usize>,
-        /// Shape in the model.
-        expected: Vec<usize>,
-    },
-    /// A tensor holds NaN or infinity.
-    #[error("{key} holds NaN or infinite values: use an older checkpoint")]
-    NonFinite {
-        /// Name of the tensor.
-        key: String,
     },
 }
 
@@ -190,16 +151,6 @@ pub enum RunDirProblem {
     NoFreeName,
 }
 
-/// The first names of a list and how many follow.
-fn few(names: &[String]) -> String {
-    const SHOWN: usize = 10;
-    let mut text = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
-    if names.len() > SHOWN {
-        text.push_str(", ...");
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,17 +167,6 @@ mod tests {
             "device \"cuda:1\" is not compiled in: build with --features cuda; available here: cpu, vulkan:0"
         );
         assert_eq!(error.exit_code(), 1);
-    }
-
-    #[test]
-    fn long_lists_of_tensors_are_cut() {
-        let missing: Vec<String> = (0..11).map(|i| format!("t{i}")).collect();
-        let text = CheckpointProblem::Keys { missing, unused: vec!["x".to_owned()] }.to_string();
-        assert_eq!(
-            text,
-            "does not fit the model: 11 missing (t0, t1, t2, t3, t4, t5, t6, t7, t8, t9, ...), 1 unknown (x). Is it \
-             the right recipe?"
-        );
     }
 
     #[test]

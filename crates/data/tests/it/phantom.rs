@@ -13,7 +13,7 @@ use data::image::GrayImage;
 use data::prompt::Prompts;
 use data::record::{ImageSource, Split};
 use data::source::phantom::{
-    CLASSES, Finding, FindingBox, Kind, NATURAL, PhantomKey, PhantomStudy, Prevalence, Side, contact_sheet, dataset,
+    CLASSES, Finding, FindingBox, Kind, NATURAL, PhantomKey, PhantomStudy, Prevalence, Side, dataset,
     training_sentences,
 };
 use rayon::prelude::*;
@@ -435,18 +435,5 @@ fn half_of_the_prompts_never_occur_in_reports_and_their_words_do() {
                 assert!(words.contains(word.as_str()), "{} {kind}: {word:?} is in no report", class.name);
             }
         }
-    }
-}
-
-#[test]
-fn a_contact_sheet_holds_the_pictures_in_rows() {
-    let keys: Vec<PhantomKey> =
-        (0..5).map(|index| PhantomKey { seed: 1, index, prevalence: Prevalence::Exclusive }).collect();
-    let sheet = contact_sheet(&keys, 3, 32);
-    assert_eq!((sheet.width, sheet.height), (3 * 34 + 2, 2 * 34 + 2));
-    let fifth = keys[4].study().render(32);
-    for y in 0..32 {
-        let start = (36 + y) * sheet.width + 36;
-        assert_eq!(sheet.pixels[start..start + 32], fifth.pixels[y * 32..(y + 1) * 32]);
     }
 }

@@ -13,14 +13,12 @@ mod finding;
 mod noise;
 mod opacity;
 mod render;
-mod sheet;
 mod stroke;
 mod vessels;
 mod wording;
 
 pub use self::dataset::dataset;
 pub use self::finding::{Device, Finding, Kind, NATURAL, Severity, Side, Zone};
-pub use self::sheet::contact_sheet;
 pub use self::wording::training_sentences;
 
 use self::anatomy::Anatomy;
