@@ -1,6 +1,6 @@
 //! Batches as host buffers: images, token ids, labels.
 //!
-//! Shape letters: `B` studies, `S` sentences per study, `T` tokens of the longest text, `W` words, `K` classes.
+//! Shape letters: `B` studies, `S` sentences per study, `T` tokens of the longest text, `W` topics, `K` classes.
 
 use crate::error::Result;
 use crate::text::Tokenizer;
@@ -56,8 +56,8 @@ pub struct PairBatch {
     pub sentences: usize,
     /// `B * S` texts; the first `S` belong to the first study.
     pub texts: TextBatch,
-    /// Which of the loader's words each report holds, 1 or 0; `[B, W]`, row-major.
-    pub words: Vec<f32>,
+    /// Topics of each report, where the loader was asked for them; `[B, W]`, row-major.
+    pub topics: Vec<f32>,
     /// Number of classes (`K`).
     pub classes: usize,
     /// 1, 0, or NaN where a class is not labelled; `[B, K]`, row-major.
@@ -86,7 +86,7 @@ impl PairBatch {
                 input_ids: self.texts.input_ids[start * s * t..end * s * t].to_vec(),
                 attention_mask: self.texts.attention_mask[start * s * t..end * s * t].to_vec(),
             },
-            words: self.words[start * self.words.len() / self.len..end * self.words.len() / self.len].to_vec(),
+            topics: self.topics[start * self.topics.len() / self.len..end * self.topics.len() / self.len].to_vec(),
             classes: self.classes,
             labels: self.labels[start * self.classes..end * self.classes].to_vec(),
             studies: self.studies[start..end].to_vec(),
@@ -114,7 +114,7 @@ mod tests {
             images: vec![0.0, 1.0, 2.0],
             sentences: 2,
             texts: TextBatch::from_ids(&[vec![1], vec![2], vec![3], vec![4], vec![5], vec![6]], 0),
-            words: vec![0.0, 1.0, 1.0, 0.0, 1.0, 1.0],
+            topics: vec![0.0, 1.0, 1.0, 0.0, 1.0, 1.0],
             classes: 1,
             labels: vec![1.0, 0.0, 1.0],
             studies: vec![9, 8, 7],
@@ -122,7 +122,7 @@ mod tests {
         let parts = batch.micro_batches(2);
         assert_eq!(parts.iter().map(|p| p.len).collect::<Vec<_>>(), [2, 1]);
         assert_eq!(parts[1].texts.input_ids, [5, 6]);
-        assert_eq!(parts[1].words, [1.0, 1.0]);
+        assert_eq!(parts[1].topics, [1.0, 1.0]);
         assert_eq!((parts[1].images[0], parts[1].labels[0], parts[1].studies[0]), (2.0, 1.0, 7));
     }
 }

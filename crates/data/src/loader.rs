@@ -14,13 +14,22 @@ use crate::error::{DataError, ImageFault, Result};
 use crate::image::Plane;
 use crate::image::augment::{AugmentConfig, AugmentParams};
 use crate::record::{Dataset, Study};
-use crate::report::words::{presence, telling_words};
+use crate::report::topics::Topics;
+use crate::report::words::Denials;
 use crate::rng::{Purpose, key, permutation, stream};
 use crate::store::ImageStore;
 use crate::text::Tokenizer;
 
-/// Words in fewer reports than this share, or in all but this share, tell nothing that could be learned.
-const MIN_SHARE: f64 = 0.02;
+/// Whose topics the batches carry.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TopicSource {
+    /// None.
+    None,
+    /// At most so many, learned from the reports of this data set.
+    Learn(usize),
+    /// Those of another data set.
+    Given(Arc<Topics>),
+}
 
 /// What a loader does.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,9 +54,8 @@ pub struct LoaderConfig {
     pub prefetch_bytes: usize,
     /// Largest fraction of unreadable studies before training stops; one is allowed unless this is 0.
     pub max_bad_fraction: f64,
-    /// Token ids that [`PairBatch::words`] tells of, each with its share of reports; `None`: those that tell the reports
-    /// of this data set apart.
-    pub words: Option<Vec<(u32, f64)>>,
+    /// Topics of the reports in [`PairBatch::topics`].
+    pub topics: TopicSource,
 }
 
 /// An endless sequence of training batches over the studies of a data set.
@@ -64,10 +72,9 @@ struct Shared {
     config: LoaderConfig,
     /// Token ids of every sentence of every study.
     ids: Vec<Vec<Vec<u32>>>,
-    /// Words that tell reports apart, with the share of reports that hold them.
-    words: Vec<(u32, f64)>,
-    /// For every study which of these words its report holds.
-    presence: Vec<Vec<f32>>,
+    topics: Option<Arc<Topics>>,
+    /// Topics of the report of every study; empty where there are none.
+    study_topics: Vec<Vec<f32>>,
     /// Study whose report each study is paired with.
     partner: Vec<u32>,
     /// The last epoch's order, kept because a whole epoch uses it.
@@ -104,10 +111,14 @@ impl Loader {
             let ids = |text: &str| Ok(tokenizer.encode(text, config.max_tokens)?.input_ids);
             study.sentences.iter().map(|sentence| ids(sentence.expose())).collect()
         };
-        let ids =
+        let ids: Vec<Vec<Vec<u32>>> =
             if config.sentences > 0 { dataset.studies.iter().map(encode).collect::<Result<_>>()? } else { Vec::new() };
-        let words = config.words.clone().unwrap_or_else(|| telling_words(&ids, MIN_SHARE, 1.0 - MIN_SHARE));
-        let presence = ids.iter().map(|report: &Vec<Vec<u32>>| presence(report, &words)).collect();
+        let topics = match &config.topics {
+            TopicSource::None => None,
+            TopicSource::Learn(count) => Some(Arc::new(Topics::learn(&ids, Denials::new(&tokenizer)?, *count))),
+            TopicSource::Given(topics) => Some(Arc::clone(topics)),
+        };
+        let study_topics = topics.iter().flat_map(|topics| ids.iter().map(|report| topics.of(report))).collect();
         let n = dataset.studies.len();
         let partner = if config.shuffle_pairs { derangement(config.seed, n) } else { permutation_identity(n) };
         let store = ImageStore::new(&dataset, source_size, cache_bytes);
@@ -120,8 +131,8 @@ impl Loader {
                 tokenizer,
                 config,
                 ids,
-                words,
-                presence,
+                topics,
+                study_topics,
                 partner,
                 order,
                 quarantine,
@@ -139,10 +150,9 @@ impl Loader {
         &self.shared.store
     }
 
-    /// Token ids that tell the reports apart, each with the share of reports that hold it; [`PairBatch::words`] is in
-    /// this order.
-    pub fn words(&self) -> &[(u32, f64)] {
-        &self.shared.words
+    /// Topics of the reports, where they were asked for.
+    pub fn topics(&self) -> Option<&Arc<Topics>> {
+        self.shared.topics.as_ref()
     }
 
     /// Number of studies that batches are drawn from.
@@ -212,7 +222,7 @@ impl Shared {
             images: Vec::with_capacity(config.batch_size * config.image_size * config.image_size),
             sentences: config.sentences,
             texts: TextBatch::default(),
-            words: Vec::with_capacity(config.batch_size * self.words.len()),
+            topics: Vec::new(),
             classes: self.dataset.classes.len(),
             labels: Vec::with_capacity(config.batch_size * self.dataset.classes.len()),
             studies: Vec::with_capacity(config.batch_size),
@@ -223,7 +233,7 @@ impl Shared {
             batch.images.extend_from_slice(&plane.data);
             if config.sentences > 0 {
                 texts.extend(self.draw_sentences(study, epoch));
-                batch.words.extend(&self.presence[self.partner[study] as usize]);
+                batch.topics.extend(self.study_topics.get(self.partner[study] as usize).into_iter().flatten());
             }
             let value = |label: &Option<bool>| label.map_or(f32::NAN, |positive| f32::from(u8::from(positive)));
             batch.labels.extend(self.dataset.studies[study].labels.iter().map(value));

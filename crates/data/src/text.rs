@@ -165,6 +165,16 @@ impl Tokenizer {
         Ok(Encoded { input_ids: encoding.get_ids().to_vec() })
     }
 
+    /// The ids of a text without special tokens, at any length.
+    ///
+    /// # Errors
+    /// [`DataError::Tokenizer`] where the library fails.
+    pub fn pieces(&self, text: &str) -> Result<Vec<u32>> {
+        let fail = |fault| DataError::Tokenizer { path: self.source.clone(), fault };
+        let encoding = contain(|| self.inner.encode_fast(text, false)).map_err(fail)?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
     /// Rows that an embedding table needs: the largest id plus one.
     pub fn vocab_size(&self) -> usize {
         self.vocab_size

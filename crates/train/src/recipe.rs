@@ -253,8 +253,8 @@ impl Recipe {
             if !(0.0..=1.0).contains(&loss.lambda) {
                 return refuse("objective.lambda", &loss.lambda, "use 0 to 1");
             }
-            if !(loss.words_weight >= 0.0 && loss.words_weight.is_finite()) {
-                return refuse("objective.words_weight", &loss.words_weight, "use 0 or more");
+            if !(loss.topics_weight >= 0.0 && loss.topics_weight.is_finite()) {
+                return refuse("objective.topics_weight", &loss.topics_weight, "use 0 or more");
             }
             if self.data.sentences_per_study == 0 {
                 return refuse("data.sentences_per_study", &0, "a contrast needs at least 1 sentence");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::Device;
-use data::loader::{Loader, LoaderConfig};
+use data::loader::{Loader, LoaderConfig, TopicSource};
 use data::prompt::Prompts;
 use data::record::Dataset;
 use data::rng::{Purpose, key};
@@ -24,7 +24,7 @@ use eval::metric::Bootstrap;
 use eval::tasks::{ProbeParts, Tools, Towers, classify, probe};
 use model::DualEncoder;
 use model::head::classifier::ImageClassifierConfig;
-use model::head::words::WordHead;
+use model::head::topics::TopicHeads;
 use model::image::ImageEncoder;
 use model::weights::{self, WeightsFile, keys};
 use serde_json::{Map, Value, json};
@@ -76,7 +76,6 @@ pub fn run(resolved: &Resolved, options: &RunOptions) -> Result<Value, TrainErro
         0 => None,
         _ => Some(loader(recipe, &resolved.tokenizer, &parts.validate, Some(&train))?),
     };
-    fill_cache(&train, options.ui);
     let setup = Setup { recipe, tokenizer: &resolved.tokenizer, options, parts: &parts, train, validation };
     options.device.0.seed(key(recipe.run.seed, Purpose::Init, 0, 0));
     let (mut figures, totals) = match &recipe.objective {
@@ -86,8 +85,8 @@ pub fn run(resolved: &Resolved, options: &RunOptions) -> Result<Value, TrainErro
             let initial = model.image_encoder.valid();
             let card = setup.card("convirt", Architecture::DualEncoder(recipe.model.clone()))?;
             let save = |path: &Path, o: &ConVirt, card: &Card| engine::checkpoint::save(path, &o.model, card);
-            let words = setup.words(loss.words_weight);
-            let totals = setup.train(ConVirt::new(model, loss.clone(), words, preprocess), &card, save)?;
+            let heads = setup.topic_heads();
+            let totals = setup.train(ConVirt::new(model, loss.clone(), heads, preprocess), &card, save)?;
             let initial = Some(&initial);
             (setup.evaluate(initial)?, totals)
         }
@@ -121,7 +120,10 @@ fn loader(
     like: Option<&Loader>,
 ) -> Result<Loader, TrainError> {
     let data = &recipe.data;
-    let contrast = matches!(recipe.objective, ObjectiveConfig::Convirt(_));
+    let (contrast, topics) = match &recipe.objective {
+        ObjectiveConfig::Convirt(loss) => (true, loss.topics),
+        ObjectiveConfig::Supervised(_) => (false, 0),
+    };
     let config = LoaderConfig {
         seed: recipe.run.seed,
         batch_size: data.batch_size,
@@ -133,7 +135,11 @@ fn loader(
         num_workers: data.num_workers,
         prefetch_bytes: 64 << 20,
         max_bad_fraction: data.max_bad_fraction,
-        words: like.map(|train| train.words().to_vec()),
+        topics: match like.and_then(Loader::topics) {
+            Some(learned) => TopicSource::Given(Arc::clone(learned)),
+            None if topics > 0 => TopicSource::Learn(topics),
+            None => TopicSource::None,
+        },
     };
     Ok(Loader::new(part.clone(), data.source_size, data.cache_mib << 20, Arc::clone(tokenizer), config)?)
 }
@@ -193,14 +199,6 @@ fn fit_config(recipe: &Recipe) -> FitConfig {
     }
 }
 
-/// Decodes images ahead of training where they fit into the cache.
-fn fill_cache(loader: &Loader, ui: Ui) {
-    let total = loader.store().len() as u64;
-    let progress = Progress::new(ui, "images", total);
-    loader.store().prefill(|done| progress.set(done as u64, ""));
-    progress.finish("in memory");
-}
-
 /// The model with the weights that the recipe names.
 fn start_weights(recipe: &Recipe, mut model: DualEncoder) -> Result<DualEncoder, TrainError> {
     let wrap = |error: model::ModelError| TrainError::from(engine::EngineError::from(error));
@@ -238,12 +236,12 @@ impl Setup<'_> {
         Ok(card)
     }
 
-    /// The head that predicts the words of the report, where the recipe asks for it.
-    fn words(&self, weight: f64) -> Option<WordHead> {
-        let size = self.recipe.model.image.feature_size();
-        let shares: Vec<f64> = self.train.words().iter().map(|(_, share)| *share).collect();
-        (weight > 0.0 && !shares.is_empty())
-            .then(|| WordHead::new(size, &shares, &self.options.device.0.clone().autodiff()))
+    /// The heads that predict the topics of the report, where the recipe asks for them and the reports have any.
+    fn topic_heads(&self) -> Option<TopicHeads> {
+        let count = self.train.topics().map_or(0, |topics| topics.count());
+        let model = &self.recipe.model;
+        let device = self.options.device.0.clone().autodiff();
+        (count > 0).then(|| TopicHeads::new(model.image.feature_size(), model.text.feature_size(), count, &device))
     }
 
     fn train<O: Objective>(

@@ -2,6 +2,7 @@
 
 pub mod sections;
 pub mod sentences;
+pub mod topics;
 pub mod words;
 
 use serde::{Deserialize, Serialize};

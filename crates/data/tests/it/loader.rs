@@ -7,7 +7,7 @@ use data::batch::PairBatch;
 use data::error::DataError;
 use data::image::augment::AugmentConfig;
 use data::image::{GrayImage, encode};
-use data::loader::{Loader, LoaderConfig};
+use data::loader::{Loader, LoaderConfig, TopicSource};
 use data::record::{Dataset, ImageSource, Phi, Split, Study};
 use data::text::Tokenizer;
 
@@ -49,7 +49,7 @@ fn config() -> LoaderConfig {
         shuffle_pairs: false,
         num_workers: 0,
         prefetch_bytes: 1 << 20,
-        words: None,
+        topics: TopicSource::None,
         max_bad_fraction: 0.0,
     }
 }

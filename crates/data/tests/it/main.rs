@@ -17,4 +17,5 @@ mod prop_report;
 mod prop_split;
 mod real_data;
 mod support;
+mod topics;
 mod wordpiece;

@@ -1,4 +1,4 @@
 //! Downstream heads.
 
 pub mod classifier;
-pub mod words;
+pub mod topics;

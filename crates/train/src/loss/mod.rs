@@ -1,3 +1,4 @@
 //! Losses: functions of tensors and numbers, without parameters.
 
 pub mod info_nce;
+pub mod topics;

@@ -1,6 +1,6 @@
 //! `ConVIRT`: an image and one sentence of its report are pulled together against the other pairs of the batch.
 //!
-//! Shape letters: `B` studies, `S` sentences per study, `E` width of the joint space, `W` words.
+//! Shape letters: `B` studies, `S` sentences per study, `E` width of the joint space, `K` topics.
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -8,12 +8,12 @@ use data::batch::PairBatch;
 use engine::objective::{Context, Embeds, LossTerm, Losses, Objective};
 use engine::upload::{Preprocess, texts};
 use model::DualEncoder;
-use model::head::words::WordHead;
-use model::ops::bce_with_logits;
+use model::head::topics::TopicHeads;
 use model::text::TextInput;
 use serde::{Deserialize, Serialize};
 
 use crate::loss::info_nce::{InfoNceConfig, info_nce};
+use crate::loss::topics::topic_error;
 
 /// Constants of the objective.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,15 +23,17 @@ pub struct ConVirtConfig {
     pub temperature: f64,
     /// Weight of the image-to-text direction; 0.75 in the paper.
     pub lambda: f64,
-    /// Weight of the prediction of the report's words from the image; 0 in the paper.
-    pub words_weight: f64,
+    /// Topics of the report that both towers predict besides; 0 in the paper.
+    pub topics: usize,
+    /// Weight of the error of either prediction.
+    pub topics_weight: f64,
 }
 
 impl Default for ConVirtConfig {
     /// The paper's.
     fn default() -> Self {
         let InfoNceConfig { temperature, lambda } = InfoNceConfig::default();
-        Self { temperature, lambda, words_weight: 0.0 }
+        Self { temperature, lambda, topics: 0, topics_weight: 1.0 }
     }
 }
 
@@ -47,7 +49,7 @@ impl ConVirtConfig {
 pub struct ConVirt {
     /// The two towers.
     pub model: DualEncoder,
-    words: Option<WordHead>,
+    topics: Option<TopicHeads>,
     #[module(skip)]
     loss: ConVirtConfig,
     #[module(skip)]
@@ -55,9 +57,9 @@ pub struct ConVirt {
 }
 
 impl ConVirt {
-    /// Puts the loss on a model; `words` adds the prediction of the report's words, which is not in the paper.
-    pub fn new(model: DualEncoder, loss: ConVirtConfig, words: Option<WordHead>, preprocess: Preprocess) -> Self {
-        Self { model, words, loss, preprocess }
+    /// Puts the loss on a model; `topics` adds the prediction of the report's topics, which is not in the paper.
+    pub fn new(model: DualEncoder, loss: ConVirtConfig, topics: Option<TopicHeads>, preprocess: Preprocess) -> Self {
+        Self { model, topics, loss, preprocess }
     }
 }
 
@@ -66,7 +68,7 @@ impl ConVirt {
 pub struct Pairs {
     images: Tensor<4>,
     texts: TextInput,
-    words: Option<Tensor<2>>,
+    topics: Option<Tensor<2>>,
 }
 
 /// Rows of unit length in the joint space.
@@ -76,14 +78,25 @@ pub struct PairEmbeds {
     pub image: Tensor<2>,
     /// `[B * S, E]`, the `S` sentences of a study in a row.
     pub text: Tensor<2>,
-    /// Logits of words and which words there are, `[B, W]` each.
-    pub words: Option<(Tensor<2>, Tensor<2>)>,
+    /// Topics of the reports, where the objective predicts them.
+    pub topics: Option<TopicEmbeds>,
+}
+
+/// Topics of a batch of reports, and what the towers make of them.
+#[derive(Debug, Clone)]
+pub struct TopicEmbeds {
+    /// As the images show them, `[B, K]`.
+    pub image: Tensor<2>,
+    /// As the sentences tell of them, `[B * S, K]`.
+    pub text: Tensor<2>,
+    /// As they are, `[B, K]`.
+    pub target: Tensor<2>,
 }
 
 impl Embeds for PairEmbeds {
     fn into_rows(self) -> Vec<Tensor<2>> {
-        let words = self.words.into_iter().flat_map(|(logits, held)| [logits, held]);
-        [self.image, self.text].into_iter().chain(words).collect()
+        let topics = self.topics.into_iter().flat_map(|topics| [topics.image, topics.text, topics.target]);
+        [self.image, self.text].into_iter().chain(topics).collect()
     }
 
     fn from_rows(rows: Vec<Tensor<2>>, like: &Self) -> Self {
@@ -92,7 +105,11 @@ impl Embeds for PairEmbeds {
         Self {
             image: next(&like.image),
             text: next(&like.text),
-            words: like.words.as_ref().map(|(logits, held)| (next(logits), next(held))),
+            topics: like.topics.as_ref().map(|topics| TopicEmbeds {
+                image: next(&topics.image),
+                text: next(&topics.text),
+                target: next(&topics.target),
+            }),
         }
     }
 }
@@ -105,21 +122,22 @@ impl Objective for ConVirt {
         Pairs {
             images: self.preprocess.images(&batch.images, batch.len, batch.size, device),
             texts: texts(&batch.texts, device),
-            words: self.words.as_ref().map(|_| {
-                let shape = [batch.len, batch.words.len() / batch.len];
-                Tensor::from_data(TensorData::new(batch.words.clone(), shape), device)
+            topics: self.topics.as_ref().map(|_| {
+                let shape = [batch.len, batch.topics.len() / batch.len];
+                Tensor::from_data(TensorData::new(batch.topics.clone(), shape), device)
             }),
         }
     }
 
     fn encode(&self, batch: &Pairs, _ctx: &Context) -> PairEmbeds {
         let image = self.model.encode_image(batch.images.clone());
-        let logits = self.words.as_ref().map(|head| head.forward(image.features));
-        PairEmbeds {
-            image: image.embeds,
-            words: logits.zip(batch.words.clone()),
-            text: self.model.encode_text(batch.texts.clone()).embeds,
-        }
+        let text = self.model.encode_text(batch.texts.clone());
+        let topics = self.topics.as_ref().zip(batch.topics.clone()).map(|(heads, target)| TopicEmbeds {
+            image: heads.of_images(image.features),
+            text: heads.of_texts(text.features),
+            target,
+        });
+        PairEmbeds { image: image.embeds, text: text.embeds, topics }
     }
 
     /// The mean over the `S` sentences of a study of its InfoNCE; `S` is 1 in the paper.
@@ -146,10 +164,11 @@ impl Objective for ConVirt {
             ],
             metrics: vec![("accuracy", mean(sum.accuracy))],
         };
-        if let Some((logits, held)) = &embeds.words {
-            let all = Tensor::ones_like(held);
-            let value = bce_with_logits(logits.clone(), held.clone(), all);
-            losses.terms.push(LossTerm { name: "words", value, weight: self.loss.words_weight });
+        if let Some(topics) = &embeds.topics {
+            for (name, predicted) in [("image_topics", &topics.image), ("text_topics", &topics.text)] {
+                let value = topic_error(predicted.clone(), topics.target.clone());
+                losses.terms.push(LossTerm { name, value, weight: self.loss.topics_weight });
+            }
         }
         losses
     }

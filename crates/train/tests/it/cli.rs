@@ -108,18 +108,23 @@ fn the_seed_and_nothing_else_decides_the_weights() {
 }
 
 #[test]
-fn words_are_a_term_of_their_own_and_leave_the_model_alone() {
+fn topics_are_terms_of_their_own_and_leave_the_model_alone() {
     let place = Workplace::new(CONVIRT);
-    place.train("run", &["--set", "objective.words_weight=0.5", "--set", "data.micro_batch_size=4"]);
+    place.train(
+        "run",
+        &["--set", "objective.topics=3", "--set", "objective.topics_weight=0.5", "--set", "data.micro_batch_size=4"],
+    );
     let metrics = lines(&place.path("run/metrics.jsonl"));
     let trained: Vec<&Value> = metrics.iter().filter(|line| line.get("train/loss").is_some()).collect();
     for line in &trained {
         let get = |name: &str| line[format!("train/{name}")].as_f64().unwrap();
-        let terms = 0.75 * get("loss/image_to_text") + 0.25 * get("loss/text_to_image") + 0.5 * get("loss/words");
+        let terms = 0.75 * get("loss/image_to_text")
+            + 0.25 * get("loss/text_to_image")
+            + 0.5 * (get("loss/image_topics") + get("loss/text_topics"));
         assert!((get("loss") - terms).abs() < 1e-5 * terms, "{line}");
     }
     assert_eq!(trained.len(), 3);
-    // The head that predicts words is no part of what is kept.
+    // The heads that predict topics are no part of what is kept.
     Checkpoint::read(&place.path("run")).unwrap().dual_encoder(&device().0).unwrap();
 }
 

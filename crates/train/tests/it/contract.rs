@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::Tensor;
-use data::loader::{Loader, LoaderConfig};
+use data::loader::{Loader, LoaderConfig, TopicSource};
 use data::record::Split;
 use data::source::phantom::{Prevalence, dataset};
 use data::text::Tokenizer;
@@ -220,7 +220,7 @@ fn fitted(losses: Vec<f64>, config: &FitConfig) -> (Notes, ConVirt, ConVirt) {
         num_workers: 1,
         prefetch_bytes: 0,
         max_bad_fraction: 0.0,
-        words: None,
+        topics: TopicSource::None,
     };
     let studies = dataset(7, 0..8, Prevalence::Natural, Split::Train);
     let vocab = tokenizer.vocab_size();

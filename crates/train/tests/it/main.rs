@@ -9,6 +9,7 @@ mod info_nce;
 mod micro_batch;
 mod step;
 mod support;
+mod topic_error;
 mod toy;
 mod trajectory;
 mod workplace;

@@ -100,13 +100,13 @@ impl Golden {
 pub(crate) fn pair_batch(size: usize, images: Vec<f32>, sentences: usize, texts: TextBatch) -> PairBatch {
     let len = texts.len / sentences;
     assert_eq!(images.len(), len * size * size);
-    let (words, labels, studies) = (Vec::new(), Vec::new(), (0..).take(len).collect());
-    PairBatch { len, size, images, sentences, texts, words, classes: 0, labels, studies }
+    let (topics, labels, studies) = (Vec::new(), Vec::new(), (0..).take(len).collect());
+    PairBatch { len, size, images, sentences, texts, topics, classes: 0, labels, studies }
 }
 
 /// The objective of the paper on a model of images of 32 by 32 pixels.
 pub(crate) fn convirt(model: DualEncoder, loss: &InfoNceConfig) -> ConVirt {
-    let config = ConVirtConfig { temperature: loss.temperature, lambda: loss.lambda, words_weight: 0.0 };
+    let config = ConVirtConfig { temperature: loss.temperature, lambda: loss.lambda, ..ConVirtConfig::default() };
     // Images as they are: mean 0, deviation 1, one channel.
     let preprocess = Preprocess { image_size: 32, source_size: 32, mean: vec![0.0], std: vec![1.0] };
     ConVirt::new(model, config, None, preprocess)
