@@ -97,6 +97,17 @@ pub fn create_private_dir(path: &Path) -> Result<()> {
     builder.create(path).map_err(failed("create folder", path))
 }
 
+/// Removes a folder with everything in it, if it is there.
+///
+/// # Errors
+/// [`DataError::Io`] where that is not possible.
+pub fn remove_dir_all(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(failed("remove", path)(source)),
+        _ => Ok(()),
+    }
+}
+
 /// The content of a file of at most `limit` bytes.
 ///
 /// # Errors

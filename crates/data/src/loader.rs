@@ -11,9 +11,10 @@ use std::thread::JoinHandle;
 
 use crate::batch::{PairBatch, TextBatch};
 use crate::error::{DataError, ImageFault, Result};
+use crate::fsx;
 use crate::image::Plane;
 use crate::image::augment::{AugmentConfig, AugmentParams};
-use crate::record::{Dataset, Study};
+use crate::record::{Dataset, ImageSource, Phi, Study};
 use crate::report::topics::Topics;
 use crate::report::words::Denials;
 use crate::rng::{Purpose, key, permutation, stream};
@@ -148,6 +149,18 @@ impl Loader {
     /// The images behind the batches, to decode them ahead of time.
     pub fn store(&self) -> &ImageStore {
         &self.shared.store
+    }
+
+    /// SHA-256 of what batches are drawn from: images by their source, sentences and labels, in order. Two data sets
+    /// that differ in any of them differ here.
+    pub fn fingerprint(&self) -> String {
+        let mut digest = String::new();
+        for study in &self.shared.dataset.studies {
+            let sentences: Vec<&String> = study.sentences.iter().map(Phi::expose).collect();
+            let images: Vec<String> = study.images.iter().map(ImageSource::fingerprint).collect();
+            digest = fsx::sha256_hex(format!("{digest}{images:?}{:?}{sentences:?}", study.labels).as_bytes());
+        }
+        digest
     }
 
     /// Topics of the reports, where they were asked for.

@@ -58,6 +58,17 @@ pub enum ImageSource {
     Phantom(PhantomKey),
 }
 
+impl ImageSource {
+    /// What tells it from other images, without the folder that it lies in: a data set may move. For hashing alone, since
+    /// the name of a file can hold a patient's id.
+    pub fn fingerprint(&self) -> String {
+        match self {
+            Self::File(path) => path.expose().file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            Self::Phantom(key) => format!("{key:?}"),
+        }
+    }
+}
+
 /// One study: at least one image, the sentences of its report (possibly none) and its labels.
 #[derive(Debug, Clone)]
 pub struct Study {

@@ -180,12 +180,3 @@ impl Checkpoint {
 
 /// Names under which a tokenizer lies beside weights.
 pub const TOKENIZER_FILES: [&str; 2] = ["tokenizer.json", "vocab.txt"];
-
-/// Writes the state of an optimizer, atomically.
-///
-/// # Errors
-/// If it cannot be encoded or written.
-pub fn save_optimizer(path: &Path, optimizer: &burn::optim::ModuleOptimizer) -> Result<()> {
-    let bytes = optimizer.into_bytes().map_err(|error| format_error(path, &error.to_string()))?;
-    Ok(fsx::write_atomic(path, &bytes)?)
-}

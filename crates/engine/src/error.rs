@@ -51,8 +51,8 @@ pub enum EngineError {
     },
     /// A number that training depends on is NaN or infinite.
     #[error(
-        "{what} is {value} at step {step}: training cannot go on. Lower the learning rate, raise the temperature or \
-         look for broken images with the sample counts of the log"
+        "{what} is {value} at step {step} ({skipped} updates were skipped for such numbers): training cannot go on. \
+         Lower the learning rate, raise the temperature or look for broken images with the sample counts of the log"
     )]
     NonFinite {
         /// Name of the number, as it is logged.
@@ -61,6 +61,28 @@ pub enum EngineError {
         value: f64,
         /// Optimizer updates done before.
         step: u64,
+        /// Updates of the last thousand that were skipped.
+        skipped: usize,
+    },
+    /// A signal asked the run to end.
+    #[error("interrupted after step {step}; the state is saved: the same command goes on from there")]
+    Interrupted {
+        /// Number of the signal.
+        signal: u8,
+        /// Updates done.
+        step: u64,
+    },
+    /// A run cannot go on under another configuration, data set or version.
+    #[error(
+        "{}: the run was started with other settings:\n{}\nGo on with the old ones (--resume {}), take a new --out, or \
+         insist with --force-resume",
+        path.display(), difference.join("\n"), path.display()
+    )]
+    Changed {
+        /// The run folder.
+        path: PathBuf,
+        /// One line for each difference.
+        difference: Vec<String>,
     },
 }
 
@@ -69,9 +91,13 @@ impl EngineError {
     /// data, 4 where storage failed, else 1.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::RunDir { .. } | Self::Model(model::ModelError::Config { .. }) => 2,
+            Self::Config(_)
+            | Self::RunDir { .. }
+            | Self::Changed { .. }
+            | Self::Model(model::ModelError::Config { .. }) => 2,
             Self::Data(DataError::Io { source, .. }) if is_storage(source) => 4,
             Self::Data(error) => error.exit_code(),
+            Self::Interrupted { signal, .. } => 128 + signal,
             Self::Device { .. } | Self::Checkpoint { .. } | Self::NonFinite { .. } | Self::Model(_) => 1,
         }
     }
@@ -129,13 +155,13 @@ pub enum CheckpointProblem {
 }
 
 /// Why a run folder cannot be used; continues the sentence `<path>: ...`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum RunDirProblem {
     /// It holds a run that ended.
     #[error("holds a finished run, which is never overwritten: choose another --out, or delete the folder")]
     Finished,
     /// It holds a run that did not end.
-    #[error("holds a run that did not finish: choose another --out, or delete the folder if nothing uses it")]
+    #[error("holds a run that did not finish: let it go on (--resume auto), or choose another --out")]
     Unfinished,
     /// It holds files that no run wrote.
     #[error("is not empty: choose a new or an empty folder for --out")]
@@ -146,6 +172,12 @@ pub enum RunDirProblem {
     /// It is not a run folder.
     #[error("is not a run folder: it has no config.toml")]
     NoRun,
+    /// Another process trains in it.
+    #[error("is in use by {by}: wait for it, or choose another --out")]
+    Locked {
+        /// Process and machine, as far as known.
+        by: String,
+    },
     /// Every numbered name is taken.
     #[error("and its numbered successors are taken: give a folder with --out")]
     NoFreeName,
@@ -176,6 +208,9 @@ mod tests {
         assert_eq!(EngineError::from(io(io::ErrorKind::NotFound)).exit_code(), 1);
         assert_eq!(EngineError::from(ConfigError::SetSyntax { text: "a".to_owned() }).exit_code(), 2);
         assert_eq!(EngineError::RunDir { path: "x".into(), why: RunDirProblem::Finished }.exit_code(), 2);
-        assert_eq!(EngineError::NonFinite { what: "loss".to_owned(), value: f64::NAN, step: 3 }.exit_code(), 1);
+        assert_eq!(
+            EngineError::NonFinite { what: "loss".to_owned(), value: f64::NAN, step: 3, skipped: 3 }.exit_code(),
+            1
+        );
     }
 }

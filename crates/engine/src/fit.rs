@@ -10,11 +10,13 @@ use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Tensor};
 use data::batch::PairBatch;
 use data::loader::{Loader, device_seed};
+use model::weights;
 
 use crate::clock::Stopwatch;
 use crate::error::{EngineError, Result};
 use crate::objective::{Context, Embeds, Losses, Objective};
-use crate::optim::{OptimConfig, Plateau, clip_global_norm};
+use crate::optim::{OptimConfig, clip_global_norm, number_parameters};
+use crate::state::{SavedState, TrainState};
 
 /// What the loop does besides the objective.
 #[derive(Debug, Clone)]
@@ -31,6 +33,46 @@ pub struct FitConfig {
     pub eval_every: u64,
     /// Evaluations without improvement after which training ends; `None` never ends it early.
     pub early_stop: Option<u32>,
+    /// Updates between two saved states; 0 saves the last alone.
+    pub save_every: u64,
+}
+
+/// Updates in a row that may be skipped for a number that is NaN or infinite; the next one ends training.
+const MAX_SKIPPED_IN_A_ROW: usize = 2;
+/// Updates that may be skipped of the last [`SKIP_WINDOW`].
+const MAX_SKIPPED: usize = 10;
+const SKIP_WINDOW: u64 = 1000;
+
+/// What training starts from.
+pub struct Start<O> {
+    objective: O,
+    optimizer: ModuleOptimizer,
+    state: TrainState,
+}
+
+impl<O> std::fmt::Debug for Start<O> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Start").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+impl<O: Objective> Start<O> {
+    /// The beginning.
+    pub fn fresh(objective: O, optim: &OptimConfig, data_sha256: &str) -> Self {
+        let objective = number_parameters(objective);
+        let optimizer = optim.init(&objective);
+        let state = TrainState { data_sha256: data_sha256.to_owned(), ..TrainState::default() };
+        Self { objective, optimizer, state }
+    }
+
+    /// A saved state.
+    ///
+    /// # Errors
+    /// As [`SavedState::restore`].
+    pub fn resumed(saved: SavedState, objective: O, optim: &OptimConfig) -> Result<Self> {
+        let (objective, optimizer, state) = saved.restore(objective, optim)?;
+        Ok(Self { objective, optimizer, state })
+    }
 }
 
 /// One update, for logs and bars.
@@ -73,60 +115,119 @@ pub trait Observer<O> {
     ///
     /// # Errors
     /// Ends training.
-    fn on_best(&mut self, objective: &O, optimizer: &ModuleOptimizer, step: u64) -> Result<()>;
+    fn on_best(&mut self, objective: &O, step: u64) -> Result<()>;
+
+    /// Every [`FitConfig::save_every`] updates, when training is interrupted and when it ends.
+    ///
+    /// # Errors
+    /// Ends training.
+    fn on_save(&mut self, objective: &O, optimizer: &ModuleOptimizer, state: &TrainState) -> Result<()>;
+
+    /// Number of the signal that asks training to end, if there was one.
+    fn interrupted(&self) -> Option<u8> {
+        None
+    }
 }
 
 /// Trains an objective and returns it as it is after the last update.
 ///
+/// A resumed run makes the same updates as one that never stopped.
+///
 /// # Errors
-/// What the loader or the observer returns, and [`EngineError::NonFinite`] for a loss that is no number.
+/// What the loader or the observer returns, [`EngineError::NonFinite`] where too many updates had to be skipped and
+/// [`EngineError::Interrupted`] after a signal, with the state saved.
 pub fn fit<O: Objective>(
-    mut objective: O,
+    start: Start<O>,
     loader: &Loader,
     config: &FitConfig,
     device: &Device,
     observer: &mut impl Observer<O>,
 ) -> Result<O> {
-    let mut optimizer = config.optim.init(&objective);
-    let mut plateau = Plateau::default();
-    let mut batches = loader.run(0, config.steps);
-    let mut kept = false;
-    for step in 0..config.steps {
+    let Start { mut objective, mut optimizer, mut state } = start;
+    let mut batches = loader.run(state.step, config.steps);
+    let mut saved = state.step;
+    while state.step < config.steps && !has_converged(&state, config) {
         let clock = Stopwatch::start();
         let Some(batch) = batches.next() else { break };
         let batch = batch?;
         let wait_seconds = clock.seconds();
+        let step = state.step;
         let ctx =
             Context { step, epoch: step / loader.steps_per_epoch(), total_steps: config.steps, seed: config.seed };
-        let lr = config.optim.lr * plateau.factor() * config.optim.schedule.factor(step, config.steps);
-        let (updated, mut scalars) = update(objective, &mut optimizer, &batch, config, lr, &ctx, device)?;
-        objective = updated;
+        let lr = config.optim.lr * state.plateau.factor() * config.optim.schedule.factor(step, config.steps);
+        let updated = update(objective, &mut optimizer, &batch, config, lr, &ctx, device);
+        objective = updated.objective;
+        let mut scalars = updated.scalars;
+        state.step += 1;
+        if let Some((what, value)) = updated.skipped {
+            note_skipped(&mut state, &what, value)?;
+        }
         scalars.push(("lr".to_owned(), lr));
-        let report = StepReport { step: step + 1, scalars, wait_seconds, seconds: clock.seconds(), samples: batch.len };
+        let report =
+            StepReport { step: state.step, scalars, wait_seconds, seconds: clock.seconds(), samples: batch.len };
         observer.on_step(&report)?;
-        if config.eval_every > 0 && (step + 1).is_multiple_of(config.eval_every) {
+        if config.eval_every > 0 && state.step.is_multiple_of(config.eval_every) {
             let inference = objective.valid();
-            let loss = observer.validate(&inference, step + 1)?;
-            if plateau.observe(loss, &config.optim.schedule) {
-                observer.on_best(&inference, &optimizer, step + 1)?;
-                kept = true;
-            }
-            if config.early_stop.is_some_and(|patience| plateau.since_best() >= patience) {
-                tracing::info!(step = step + 1, "early stop: the validation loss no longer falls");
-                return Ok(objective);
+            let loss = observer.validate(&inference, state.step)?;
+            if state.plateau.observe(loss, &config.optim.schedule) {
+                observer.on_best(&inference, state.step)?;
+                state.kept = true;
             }
         }
+        let signal = observer.interrupted();
+        let due = config.save_every > 0 && state.step.is_multiple_of(config.save_every);
+        if due || signal.is_some() {
+            observer.on_save(&objective, &optimizer, &state)?;
+            saved = state.step;
+        }
+        if let Some(signal) = signal {
+            return Err(EngineError::Interrupted { signal, step: state.step });
+        }
     }
-    if !kept {
-        observer.on_best(&objective.valid(), &optimizer, config.steps)?;
+    if has_converged(&state, config) {
+        tracing::info!(step = state.step, "early stop: the validation loss no longer falls");
+    }
+    if !state.kept {
+        observer.on_best(&objective.valid(), state.step)?;
+        state.kept = true;
+    }
+    if saved != state.step {
+        observer.on_save(&objective, &optimizer, &state)?;
     }
     Ok(objective)
 }
 
-/// One optimizer update; returns the objective after it and the named figures.
-///
-/// # Errors
-/// [`EngineError::NonFinite`] where the total loss is no number; nothing is updated then.
+/// Whether the validation loss has not fallen for as long as the configuration waits.
+fn has_converged(state: &TrainState, config: &FitConfig) -> bool {
+    config.early_stop.is_some_and(|patience| state.plateau.since_best() >= patience)
+}
+
+/// Counts the update before [`TrainState::step`] as skipped; an error once there are too many.
+fn note_skipped(state: &mut TrainState, what: &str, value: f64) -> Result<()> {
+    let step = state.step - 1;
+    tracing::warn!(step, what, value, "not a number: the update is skipped");
+    state.skipped.push(step);
+    state.skipped.retain(|skipped| skipped + SKIP_WINDOW > step);
+    let in_a_row = state.skipped.iter().rev().zip(0..).take_while(|(skipped, i)| **skipped + i == step).count();
+    if in_a_row > MAX_SKIPPED_IN_A_ROW || state.skipped.len() > MAX_SKIPPED {
+        return Err(EngineError::NonFinite { what: what.to_owned(), value, step, skipped: state.skipped.len() });
+    }
+    Ok(())
+}
+
+/// What an update leaves.
+#[derive(Debug)]
+pub struct Updated<O> {
+    /// The objective after it.
+    pub objective: O,
+    /// Named figures.
+    pub scalars: Vec<(String, f64)>,
+    /// Name and value of the number for which the update was skipped, where it was.
+    pub skipped: Option<(String, f64)>,
+}
+
+/// One optimizer update. Where the loss or the norm of the gradient is NaN or infinite, objective and optimizer are left as
+/// if it had never been tried.
 pub fn update<O: Objective>(
     objective: O,
     optimizer: &mut ModuleOptimizer,
@@ -135,17 +236,22 @@ pub fn update<O: Objective>(
     lr: f64,
     ctx: &Context,
     device: &Device,
-) -> Result<(O, Vec<(String, f64)>)> {
+) -> Updated<O> {
+    // Running statistics change in the forward pass. This copy has its own.
+    let before = objective.valid();
     let (mut grads, losses) = gradients(&objective, batch, config.micro_batch_size, ctx, device);
     let mut scalars = read(&losses);
-    let total = scalars[0].1;
-    if !total.is_finite() {
-        return Err(EngineError::NonFinite { what: "loss".to_owned(), value: total, step: ctx.step });
-    }
     objective.after_backward(&mut grads, ctx);
     let norm = clip_global_norm(&objective, &mut grads, config.optim.clip_norm);
     scalars.push(("grad_norm".to_owned(), norm));
-    Ok((optimizer.step(lr, objective, grads).after_step(ctx), scalars))
+    let odd = [&scalars[0], &scalars[scalars.len() - 1]].into_iter().find(|(_, value)| !value.is_finite()).cloned();
+    if odd.is_some() {
+        return Updated { objective: weights::restore(objective, &before), scalars, skipped: odd };
+    }
+    // Parameters that nobody else holds are updated in place.
+    drop(before);
+    let objective = optimizer.step(lr, objective, grads).after_step(ctx);
+    Updated { objective, scalars, skipped: None }
 }
 
 /// Gradients of all parameters, and the losses they come from.

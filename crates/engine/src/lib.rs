@@ -8,12 +8,14 @@ pub mod config;
 pub mod device;
 pub mod error;
 pub mod fit;
+pub mod interrupt;
 pub mod logging;
 pub mod objective;
 pub mod optim;
 pub mod progress;
 pub mod run_dir;
 pub mod sink;
+pub mod state;
 pub mod table;
 pub mod upload;
 

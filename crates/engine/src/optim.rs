@@ -1,6 +1,6 @@
 //! Optimizers with `PyTorch`'s defaults, learning-rate schedules and clipping by the global norm.
 
-use burn::module::{Module, ModuleVisitor, Param, ParamGroup, ParamId};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamGroup, ParamId};
 use burn::optim::decay::WeightDecayConfig;
 use burn::optim::{AdamConfig, AdamWConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::Tensor;
@@ -55,9 +55,10 @@ impl Schedule {
 }
 
 /// Halves the learning rate on a plateau and says when to stop.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plateau {
-    best: f64,
+    /// `None` before the first loss: JSON knows no infinity.
+    best: Option<f64>,
     since_best: u32,
     waited: u32,
     factor: f64,
@@ -65,15 +66,15 @@ pub struct Plateau {
 
 impl Default for Plateau {
     fn default() -> Self {
-        Self { best: f64::INFINITY, since_best: 0, waited: 0, factor: 1.0 }
+        Self { best: None, since_best: 0, waited: 0, factor: 1.0 }
     }
 }
 
 impl Plateau {
     /// Takes a validation loss; returns whether it is the lowest so far.
     pub fn observe(&mut self, loss: f64, schedule: &Schedule) -> bool {
-        if loss < self.best {
-            self.best = loss;
+        if self.best.is_none_or(|best| loss < best) && !loss.is_nan() {
+            self.best = Some(loss);
             self.since_best = 0;
             self.waited = 0;
             return true;
@@ -165,6 +166,20 @@ impl OptimConfig {
             }
         }
     }
+}
+
+/// The module with its parameters numbered in their order, so that the state of an optimizer, which goes by these
+/// numbers, fits another process.
+pub fn number_parameters<M: Module>(module: M) -> M {
+    struct Number(u64);
+    impl ModuleMapper for Number {
+        fn map_float<const D: usize>(&mut self, mut param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            self.0 += 1;
+            param.id = ParamId::from(self.0);
+            param
+        }
+    }
+    module.map(&mut Number(0))
 }
 
 /// Ids of the parameters of rank 1: biases, scales and shifts.

@@ -14,7 +14,7 @@
 //! Only its owner can read the folder: configurations and logs tell where data lies.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use data::error::DataError;
@@ -28,6 +28,8 @@ const BURN_VERSION: &str = "0.22.1";
 /// How many numbered names are tried for a run without `--out`.
 const MAX_NUMBERED: usize = 10_000;
 
+/// Hidden, so that a folder that holds nothing else counts as empty.
+const LOCK: &str = ".lock";
 const CONFIG: &str = "config.toml";
 const MODEL: &str = "model.safetensors";
 const EVAL: &str = "eval.json";
@@ -71,6 +73,12 @@ impl Environment {
             config_sha256: config_sha256.to_owned(),
         }
     }
+}
+
+/// A hold on a run folder; the system lets go of it with the process, however that ends.
+#[derive(Debug)]
+pub struct RunLock {
+    _file: fs::File,
 }
 
 /// A run folder.
@@ -126,6 +134,33 @@ impl RunDir {
         }
     }
 
+    /// Whether a run in `path` was started and has no figures yet.
+    pub fn is_unfinished(path: &Path) -> bool {
+        path.join(CONFIG).is_file() && !path.join(EVAL).exists()
+    }
+
+    /// Keeps other processes out of the folder for as long as the result lives, or the process.
+    ///
+    /// # Errors
+    /// [`RunDirProblem::Locked`] where another process is in it; or the lock cannot be written.
+    pub fn lock(&self) -> Result<RunLock> {
+        let path = self.path.join(LOCK);
+        let failed = |source| DataError::Io { action: "lock", path: path.clone(), source };
+        let mut file =
+            fs::File::options().create(true).truncate(false).read(true).write(true).open(&path).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => {
+                let by = fs::read_to_string(&path).unwrap_or_default().trim().to_owned();
+                let by = if by.is_empty() { "another process".to_owned() } else { by };
+                return Err(EngineError::RunDir { path: self.path.clone(), why: RunDirProblem::Locked { by } });
+            }
+            Err(fs::TryLockError::Error(source)) => return Err(failed(source).into()),
+        }
+        file.set_len(0).and_then(|()| writeln!(file, "process {}", std::process::id())).map_err(failed)?;
+        Ok(RunLock { _file: file })
+    }
+
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
@@ -159,6 +194,11 @@ impl RunDir {
     /// The folder of checkpoints.
     pub fn checkpoints(&self) -> PathBuf {
         self.path.join("checkpoints")
+    }
+
+    /// The folder of the weights with the lowest validation loss so far.
+    pub fn best(&self) -> PathBuf {
+        self.checkpoints().join("best")
     }
 
     /// The final weights.
@@ -302,6 +342,19 @@ mod tests {
         assert_eq!(RunDir::open(run.path()).unwrap(), run);
         assert_eq!(fs::read_to_string(run.config()).unwrap(), "a = 1\n");
         assert_eq!(fs::read_to_string(run.eval()).unwrap(), "{\n  \"b\": {\n    \"value\": 0.5\n  }\n}\n");
+    }
+
+    #[test]
+    fn one_process_at_a_time() {
+        let root = tempfile::tempdir().unwrap();
+        let run = RunDir::create(&root.path().join("run")).unwrap();
+        let held = run.lock().unwrap();
+        let EngineError::RunDir { why: RunDirProblem::Locked { by }, .. } = run.lock().unwrap_err() else { panic!() };
+        assert_eq!(by, format!("process {}", std::process::id()));
+        drop(held);
+        run.lock().unwrap();
+        // The lock alone is no run.
+        RunDir::create(run.path()).unwrap();
     }
 
     #[test]

@@ -3,8 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Parser;
+use data::error::DataError;
+use engine::EngineError;
 use engine::config::{self, Layer};
 use engine::device::DeviceSpec;
+use engine::error::RunDirProblem;
+use engine::interrupt::Interrupts;
 use engine::logging;
 use engine::progress::Ui;
 use engine::run_dir::RunDir;
@@ -12,15 +16,17 @@ use engine::run_dir::RunDir;
 use crate::dry_run;
 use crate::error::TrainError;
 use crate::recipe::{Resolved, resolve};
+use crate::resume::{self, Resume};
 use crate::run::{RunOptions, run};
 
 /// Trains an image encoder and a text encoder from radiographs and reports, and evaluates them.
 #[derive(Debug, Parser)]
 #[command(name = "roentgen-train", version, max_term_width = 100)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub struct Args {
-    /// A recipe under models/ by its name, or a path to a recipe.toml.
-    #[arg(default_value = "convirt-phantom")]
-    recipe: String,
+    /// A recipe under models/ by its name, or a path to a recipe.toml; default: convirt-phantom, or the configuration of
+    /// the run that --resume names.
+    recipe: Option<String>,
     /// Sets a value of the recipe, for example --set optim.lr=1e-4; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -42,6 +48,12 @@ pub struct Args {
     /// Prints the whole configuration with the origin of each value, and trains nothing.
     #[arg(long)]
     print_config: bool,
+    /// auto goes on with an unfinished run in --out, never refuses one, and a run folder goes on with that run.
+    #[arg(long, default_value = "auto", value_name = "auto|never|RUN")]
+    resume: Resume,
+    /// Goes on even where settings, data or version changed.
+    #[arg(long)]
+    force_resume: bool,
     /// Prints the figures as JSON instead of a table.
     #[arg(long)]
     json: bool,
@@ -68,11 +80,31 @@ impl Args {
         Ok(layers)
     }
 
-    fn run_dir(&self) -> Result<RunDir, TrainError> {
-        let name = std::path::Path::new(&self.recipe).file_stem().map(std::ffi::OsStr::to_owned).unwrap_or_default();
+    /// The recipe, by name or path.
+    fn recipe(&self) -> String {
+        match (&self.recipe, &self.resume) {
+            (Some(recipe), _) => recipe.clone(),
+            (None, Resume::Run(run)) => run.join("config.toml").display().to_string(),
+            (None, _) => "convirt-phantom".to_owned(),
+        }
+    }
+
+    /// The run folder, and whether it holds a run to go on with.
+    fn run_dir(&self) -> Result<(RunDir, bool), TrainError> {
+        if let Resume::Run(path) = &self.resume {
+            let run = RunDir::open(path)?;
+            if !RunDir::is_unfinished(path) {
+                let why = RunDirProblem::Finished;
+                return Err(EngineError::RunDir { path: path.clone(), why }.into());
+            }
+            return Ok((run, true));
+        }
+        let recipe = self.recipe();
+        let name = std::path::Path::new(&recipe).file_stem().map(std::ffi::OsStr::to_owned).unwrap_or_default();
         Ok(match &self.out {
-            Some(path) => RunDir::create(path)?,
-            None => RunDir::create_next(&PathBuf::from("runs").join(name))?,
+            Some(path) if self.resume == Resume::Auto && RunDir::is_unfinished(path) => (RunDir::open(path)?, true),
+            Some(path) => (RunDir::create(path)?, false),
+            None => (RunDir::create_next(&PathBuf::from("runs").join(name))?, false),
         })
     }
 }
@@ -83,7 +115,11 @@ impl Args {
 /// See [`TrainError`]; its exit code is the program's.
 pub fn main(args: &Args) -> Result<String, TrainError> {
     let log = logging::init(args.verbose);
-    let resolved: Resolved = resolve(&args.recipe, &args.overrides()?)?;
+    if let Resume::Run(path) = &args.resume {
+        // Before its configuration is looked for, so that a wrong folder is named as one.
+        RunDir::open(path)?;
+    }
+    let resolved: Resolved = resolve(&args.recipe(), &args.overrides()?)?;
     if args.print_config {
         return Ok(resolved.layered.annotate(&resolved.recipe)?);
     }
@@ -91,10 +127,19 @@ pub fn main(args: &Args) -> Result<String, TrainError> {
     if args.dry_run {
         return dry_run::dry_run(&resolved, &device);
     }
-    let run_dir = self::Args::run_dir(args)?;
+    let (run_dir, goes_on) = args.run_dir()?;
+    let _lock = run_dir.lock()?;
+    let interrupts = Interrupts::listen().map_err(|error| DataError::Io {
+        action: "listen for signals in",
+        path: run_dir.path().to_owned(),
+        source: error,
+    })?;
+    if goes_on && !args.force_resume {
+        resume::compare(&run_dir, &resolved.recipe, &device.1)?;
+    }
     log.attach(&run_dir.log())?;
-    tracing::info!(recipe = %args.recipe, run = %run_dir.path().display(), device = %device.1, "run");
-    let options = RunOptions { run: run_dir, ui: args.ui, device };
+    tracing::info!(recipe = args.recipe(), run = %run_dir.path().display(), device = %device.1, "run");
+    let options = RunOptions { run: run_dir, ui: args.ui, device, goes_on, force: args.force_resume, interrupts };
     let figures = run(&resolved, &options)?;
     if args.json {
         return Ok(format!("{figures:#}\n"));

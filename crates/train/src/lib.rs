@@ -7,4 +7,5 @@ pub mod loss;
 pub mod objective;
 pub mod observe;
 pub mod recipe;
+pub mod resume;
 pub mod run;

@@ -1,15 +1,17 @@
-//! What a run shows and keeps while it trains: bar, metrics, validation loss, the best checkpoint.
+//! What a run shows and keeps while it trains: bar, metrics, validation loss, states, the best checkpoint.
 
 use burn::optim::ModuleOptimizer;
 use burn::tensor::Device;
 use data::loader::Loader;
 use engine::Result;
-use engine::checkpoint::{self, Card};
+use engine::checkpoint::Card;
 use engine::fit::{Observer, StepReport};
+use engine::interrupt::Interrupts;
 use engine::objective::{Context, Objective};
 use engine::progress::Progress;
 use engine::run_dir::RunDir;
 use engine::sink::{MetricSink, MultiSink};
+use engine::state::{StateStore, TrainState};
 
 /// Shows and keeps what happens in a run.
 pub struct Recorder<'a, F> {
@@ -31,6 +33,10 @@ pub struct Recorder<'a, F> {
     pub device: &'a Device,
     /// Saves the module that evaluation loads.
     pub save: F,
+    /// States to go on from.
+    pub states: StateStore,
+    /// Signals that ask the run to end.
+    pub interrupts: Interrupts,
     /// Studies seen and seconds of training since the last entry and in all.
     pub totals: Totals,
 }
@@ -105,12 +111,20 @@ where
         Ok(loss)
     }
 
-    fn on_best(&mut self, objective: &O, optimizer: &ModuleOptimizer, step: u64) -> Result<()> {
-        let folder = self.run.checkpoints().join("best");
-        data::fsx::create_dir_all(&folder)?;
-        (self.save)(&folder.join("model.safetensors"), objective, self.card)?;
-        checkpoint::save_optimizer(&folder.join("optim.bpk"), optimizer)?;
-        let state = serde_json::json!({ "step": step });
-        Ok(data::fsx::write_atomic(&folder.join("train.json"), format!("{state:#}\n").as_bytes())?)
+    fn on_best(&mut self, objective: &O, step: u64) -> Result<()> {
+        let folder = self.run.best();
+        data::fsx::create_private_dir(&folder)?;
+        tracing::info!(step, "best so far");
+        (self.save)(&folder.join("model.safetensors"), objective, self.card)
+    }
+
+    fn on_save(&mut self, objective: &O, optimizer: &ModuleOptimizer, state: &TrainState) -> Result<()> {
+        // Metrics up to this step must outlive a crash that this state outlives.
+        self.sinks.flush()?;
+        self.states.save(objective, optimizer, state)
+    }
+
+    fn interrupted(&self) -> Option<u8> {
+        self.interrupts.signal()
     }
 }

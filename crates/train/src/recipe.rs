@@ -60,6 +60,13 @@ pub struct RunSection {
     pub steps: u64,
     /// Updates between two entries of the logs.
     pub log_every: u64,
+    /// Updates between two saved states, from which a run goes on after it was interrupted; 0 saves the last alone.
+    #[serde(default = "default_save_every")]
+    pub save_every: u64,
+}
+
+fn default_save_every() -> u64 {
+    100
 }
 
 /// The data.

@@ -14,12 +14,13 @@ use data::text::Tokenizer;
 use engine::checkpoint::{Architecture, Card, Checkpoint, TextCard};
 use engine::clock::{Stopwatch, peak_memory_bytes};
 use engine::config;
-use engine::device;
-use engine::fit::{FitConfig, fit, update};
+use engine::fit::{FitConfig, Start, fit, update};
+use engine::interrupt::Interrupts;
 use engine::objective::{Context, Objective};
 use engine::progress::{Progress, Ui};
-use engine::run_dir::{Environment, RunDir};
-use engine::sink::{JsonlSink, MultiSink, TensorBoardSink};
+use engine::run_dir::RunDir;
+use engine::sink::{JsonlSink, MetricSink, MultiSink, TensorBoardSink};
+use engine::state::{SavedState, StateStore};
 use eval::metric::Bootstrap;
 use eval::tasks::{ProbeParts, Tools, Towers, classify, probe};
 use model::DualEncoder;
@@ -34,6 +35,7 @@ use crate::objective::convirt::ConVirt;
 use crate::objective::supervised::Supervised;
 use crate::observe::{Recorder, Totals};
 use crate::recipe::{ObjectiveConfig, Recipe, Resolved, SupervisedConfig};
+use crate::resume;
 
 /// Where a run writes and how it shows progress.
 #[derive(Debug, Clone)]
@@ -44,6 +46,12 @@ pub struct RunOptions {
     pub ui: Ui,
     /// The plain device and its name.
     pub device: (Device, String),
+    /// Whether the folder holds a run to go on with.
+    pub goes_on: bool,
+    /// Goes on even where settings, data or version changed.
+    pub force: bool,
+    /// Signals that ask the run to end.
+    pub interrupts: Interrupts,
 }
 
 /// Everything that both objectives need.
@@ -65,8 +73,7 @@ pub fn run(resolved: &Resolved, options: &RunOptions) -> Result<Value, TrainErro
     let recipe = &resolved.recipe;
     let run = &options.run;
     run.write_config(&config::to_toml(recipe)?)?;
-    let hash = config::sha256(recipe)?;
-    run.write_environment(&Environment::new(&options.device.1, &device::compiled(), &hash))?;
+    run.write_environment(&resume::environment(recipe, &options.device.1)?)?;
     let parts = recipe.data.source.parts()?;
     for part in [&parts.train, &parts.validate, &parts.test] {
         tracing::info!(data = %part.name, studies = part.studies.len(), "part read");
@@ -87,8 +94,7 @@ pub fn run(resolved: &Resolved, options: &RunOptions) -> Result<Value, TrainErro
             let save = |path: &Path, o: &ConVirt, card: &Card| engine::checkpoint::save(path, &o.model, card);
             let heads = setup.topic_heads();
             let totals = setup.train(ConVirt::new(model, loss.clone(), heads, preprocess), &card, save)?;
-            let initial = Some(&initial);
-            (setup.evaluate(initial)?, totals)
+            (setup.evaluate(Some(&initial))?, totals)
         }
         ObjectiveConfig::Supervised(config) => {
             let architecture = supervised(recipe, config, &parts.train.classes);
@@ -178,7 +184,7 @@ fn time<O: Objective>(
         let batch = loader.batch(step)?;
         let clock = Stopwatch::start();
         let ctx = Context { step, epoch: 0, total_steps: recipe.run.steps, seed: recipe.run.seed };
-        (objective, _) = update(objective, &mut optimizer, &batch, &config, 0.0, &ctx, device)?;
+        objective = update(objective, &mut optimizer, &batch, &config, 0.0, &ctx, device).objective;
         seconds = clock.seconds();
     }
     Ok((parameters, seconds))
@@ -196,7 +202,16 @@ fn fit_config(recipe: &Recipe) -> FitConfig {
         optim: recipe.optim.clone(),
         eval_every: recipe.eval.every,
         early_stop: recipe.eval.early_stop,
+        save_every: recipe.run.save_every,
     }
+}
+
+/// Metrics as they were after `done` updates: what a run wrote after the state that it goes on from will come again.
+fn sinks(run: &RunDir, done: u64) -> Result<MultiSink, TrainError> {
+    data::fsx::remove_dir_all(&run.tensorboard())?;
+    let mut tensorboard = TensorBoardSink::create(&run.tensorboard())?;
+    let jsonl = JsonlSink::open_after(&run.metrics(), done, |step, values| tensorboard.scalars(step, values))?;
+    Ok(MultiSink::new().with(jsonl).with(tensorboard))
 }
 
 /// The model with the weights that the recipe names.
@@ -244,6 +259,22 @@ impl Setup<'_> {
         (count > 0).then(|| TopicHeads::new(model.image.feature_size(), model.text.feature_size(), count, &device))
     }
 
+    /// The beginning, or a saved state of the same data.
+    fn start<O: Objective>(
+        &self,
+        saved: Option<SavedState>,
+        objective: O,
+        config: &FitConfig,
+    ) -> Result<Start<O>, TrainError> {
+        let data = self.train.fingerprint();
+        let Some(saved) = saved else { return Ok(Start::fresh(objective, &config.optim, &data)) };
+        if saved.train.data_sha256 != data && !self.options.force {
+            resume::refuse(&self.options.run, vec!["  the studies to train on are others".to_owned()])?;
+        }
+        tracing::info!(step = saved.train.step, "goes on from a saved state");
+        Ok(Start::resumed(saved, objective, &config.optim)?)
+    }
+
     fn train<O: Objective>(
         &self,
         objective: O,
@@ -253,9 +284,14 @@ impl Setup<'_> {
         let recipe = self.recipe;
         let run = &self.options.run;
         tracing::info!(parameters = objective.num_params(), device = %self.options.device.1, "training");
+        let states = StateStore::new(&run.checkpoints());
+        states.clean()?;
+        let saved = if self.options.goes_on { states.newest()? } else { None };
+        let done = saved.as_ref().map_or(0, |saved| saved.train.step);
+        let config = fit_config(recipe);
+        let start = self.start(saved, objective, &config)?;
         let progress = Progress::new(self.options.ui, "train", recipe.run.steps);
-        let sinks =
-            MultiSink::new().with(JsonlSink::open(&run.metrics())?).with(TensorBoardSink::create(&run.tensorboard())?);
+        let sinks = sinks(run, done)?;
         let mut recorder = Recorder {
             run,
             card,
@@ -266,15 +302,16 @@ impl Setup<'_> {
             validation_steps: (recipe.eval.max_studies / recipe.data.batch_size).max(1) as u64,
             device: &self.options.device.0,
             save: &save,
+            states,
+            interrupts: self.options.interrupts.clone(),
             totals: Totals::default(),
         };
-        let config = fit_config(recipe);
         let tracked = self.options.device.0.clone().autodiff();
-        fit(objective, &self.train, &config, &tracked, &mut recorder)?;
+        fit(start, &self.train, &config, &tracked, &mut recorder)?;
         let totals = recorder.totals;
-        engine::sink::MetricSink::flush(&mut recorder.sinks)?;
+        recorder.sinks.flush()?;
         drop(recorder);
-        let best = data::fsx::read_capped(&run.checkpoints().join("best/model.safetensors"), 16 << 30)?;
+        let best = data::fsx::read_capped(&run.best().join("model.safetensors"), 16 << 30)?;
         data::fsx::write_atomic(&run.model(), &best)?;
         progress.finish(&format!("{:.0} images/s", totals.images_per_second()));
         for (row, cause) in self.train.quarantine() {

@@ -11,6 +11,9 @@ use serde_json::{Map, Value};
 use super::MetricSink;
 use crate::error::Result;
 
+/// Largest file that is read back.
+const MAX_BYTES: u64 = 1 << 30;
+
 /// A file of JSON lines.
 #[derive(Debug)]
 pub struct JsonlSink {
@@ -26,6 +29,32 @@ impl JsonlSink {
     /// The file cannot be opened.
     pub fn open(path: &Path) -> Result<Self> {
         Ok(Self { path: path.to_owned(), log: Some(LineLog::open(path)?) })
+    }
+
+    /// Opens the file at `path` as it was after `step`: later lines go, as does a torn last one. Each line that stays is
+    /// given to `keep` with its step and its values.
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    pub fn open_after(path: &Path, step: u64, mut keep: impl FnMut(u64, &[(&str, f64)]) -> Result<()>) -> Result<Self> {
+        if path.exists() {
+            let bytes = data::fsx::read_capped(path, MAX_BYTES)?;
+            let mut kept = String::new();
+            for line in String::from_utf8_lossy(&bytes).lines() {
+                let Ok(Value::Object(object)) = serde_json::from_str(line) else { continue };
+                let Some(at) = object.get("step").and_then(Value::as_u64).filter(|at| *at <= step) else { continue };
+                let values: Vec<(&str, f64)> = object
+                    .iter()
+                    .filter(|(k, _)| *k != "step")
+                    .filter_map(|(k, v)| Some((k.as_str(), v.as_f64()?)))
+                    .collect();
+                keep(at, &values)?;
+                kept.push_str(line);
+                kept.push('\n');
+            }
+            data::fsx::write_atomic(path, kept.as_bytes())?;
+        }
+        Self::open(path)
     }
 }
 
@@ -95,6 +124,28 @@ mod tests {
             sink.flush().unwrap();
         }
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"step\":0,\"x\":0.5}\n{\"step\":1,\"x\":0.5}\n");
+    }
+
+    #[test]
+    fn what_came_after_a_step_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        let mut sink = JsonlSink::open(&path).unwrap();
+        for step in 1..=4 {
+            sink.scalars(step, &[("x", step as f64)]).unwrap();
+        }
+        let whole = std::fs::read_to_string(&path).unwrap();
+        data::fsx::write_atomic(&path, format!("{whole}{{\"step\":2,\"to").as_bytes()).unwrap();
+        let mut seen = Vec::new();
+        let mut sink = JsonlSink::open_after(&path, 2, |step, values| {
+            seen.push((step, values[0].1));
+            Ok(())
+        })
+        .unwrap();
+        sink.scalars(3, &[("x", 9.0)]).unwrap();
+        assert_eq!(seen, [(1, 1.0), (2, 2.0)]);
+        let expected = "{\"step\":1,\"x\":1.0}\n{\"step\":2,\"x\":2.0}\n{\"step\":3,\"x\":9.0}\n";
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), expected);
     }
 
     #[test]

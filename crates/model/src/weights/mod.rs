@@ -114,6 +114,13 @@ pub fn apply<M: Module>(module: M, mut tensors: TensorMap, path: &Path) -> Resul
     Ok(module::apply(module, tensors))
 }
 
+/// The module with the tensors of another of the same architecture, running statistics included.
+pub fn restore<M: Module>(module: M, from: &M) -> M {
+    let tensors = collect(from);
+    let _ = module.valid();
+    module::apply(module, tensors)
+}
+
 fn compare(wanted: &BTreeMap<String, Vec<usize>>, tensors: &TensorMap) -> Mismatch {
     let unused: Vec<String> = tensors.keys().filter(|name| !wanted.contains_key(*name)).cloned().collect();
     let mut mismatch = Mismatch::default();

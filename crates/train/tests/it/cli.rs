@@ -14,6 +14,7 @@ fn a_run_writes_its_folder_and_is_never_overwritten() {
     let printed = place.train("run", &["--json"]);
     let run = place.path("run");
     let expected = [
+        ".lock",
         "checkpoints",
         "config.toml",
         "env.json",
@@ -57,8 +58,10 @@ fn a_run_writes_its_folder_and_is_never_overwritten() {
     assert_eq!(names(&run.join("tb")).len(), 1);
     let environment = json(&run.join("env.json"));
     assert_eq!(environment["device"], device().1);
-    assert_eq!(names(&run.join("checkpoints/best")), ["model.safetensors", "optim.bpk", "train.json"]);
-    assert_eq!(json(&run.join("checkpoints/best/train.json"))["step"], 2);
+    assert_eq!(names(&run.join("checkpoints/best")), ["model.safetensors"]);
+    let state = ["manifest.json", "model.safetensors", "optim.bpk", "train.json"];
+    assert_eq!(names(&run.join("checkpoints/step-00000003")), state);
+    assert_eq!(json(&run.join("checkpoints/step-00000003/train.json"))["step"], 3);
 
     let weights = std::fs::read(run.join("model.safetensors")).unwrap();
     assert_eq!(weights, std::fs::read(run.join("checkpoints/best/model.safetensors")).unwrap());

@@ -7,6 +7,7 @@ mod config_keys;
 mod contract;
 mod info_nce;
 mod micro_batch;
+mod resume;
 mod step;
 mod support;
 mod topic_error;

@@ -38,10 +38,9 @@ fn train(golden: &Golden, variant: &Variant, prefixes: &[(&Golden, &str)]) -> (C
     let mut figures = Vec::new();
     for ((file, prefix), step) in prefixes.iter().zip(0..) {
         let batch = file.batch(prefix);
-        let (updated, scalars) =
-            update(objective, &mut optimizer, &batch, &config, config.optim.lr, &at(step), &device).unwrap();
-        objective = updated;
-        figures.push(scalars.into_iter().collect());
+        let updated = update(objective, &mut optimizer, &batch, &config, config.optim.lr, &at(step), &device);
+        objective = updated.objective;
+        figures.push(updated.scalars.into_iter().collect());
     }
     (objective, figures)
 }

@@ -126,7 +126,15 @@ pub(crate) fn optim(kind: OptimizerKind, lr: f64, weight_decay: f32, clip_norm: 
 
 /// A loop around an optimizer.
 pub(crate) fn fit_config(optim: OptimConfig) -> FitConfig {
-    FitConfig { seed: at(0).seed, steps: 100, micro_batch_size: None, optim, eval_every: 0, early_stop: None }
+    FitConfig {
+        seed: at(0).seed,
+        steps: 100,
+        micro_batch_size: None,
+        optim,
+        eval_every: 0,
+        early_stop: None,
+        save_every: 0,
+    }
 }
 
 /// A scalar on the host.

@@ -49,8 +49,9 @@ fn losses(golden: &Golden, mut objective: impl Objective, lr: f64) -> Vec<f64> {
     let batches: Vec<PairBatch> = (0..BATCHES).map(|i| golden.batch(&format!("batch{i}."))).collect();
     let mut curve = Vec::new();
     for (step, batch) in (0..STEPS).zip(batches.iter().cycle()) {
-        let scalars;
-        (objective, scalars) = update(objective, &mut optimizer, batch, &config, lr, &at(step), &device).unwrap();
+        let updated = update(objective, &mut optimizer, batch, &config, lr, &at(step), &device);
+        objective = updated.objective;
+        let scalars = updated.scalars;
         assert_eq!(scalars[0].0, "loss");
         curve.push(scalars[0].1);
     }

@@ -1,0 +1,147 @@
+//! Going on with a run that stopped: which folder, and whether it is still the same run.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use engine::EngineError;
+use engine::config;
+use engine::device::compiled;
+use engine::run_dir::{Environment, RunDir};
+use toml::Value;
+
+use crate::error::TrainError;
+use crate::recipe::Recipe;
+
+/// Keys that change nothing of what is learned: a run may go on under other values.
+const FREE: [&str; 7] = [
+    "run.log_every",
+    "run.save_every",
+    "data.num_workers",
+    "data.cache_mib",
+    "eval.batch_size",
+    "eval.ks",
+    "eval.resamples",
+];
+
+/// What to do with a run that stopped.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Resume {
+    /// Goes on with an unfinished run in `--out`.
+    #[default]
+    Auto,
+    /// Refuses a folder that holds a run.
+    Never,
+    /// Goes on with the run in a folder.
+    Run(PathBuf),
+}
+
+impl FromStr for Resume {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(match text {
+            "auto" => Self::Auto,
+            "never" => Self::Never,
+            path => Self::Run(PathBuf::from(path)),
+        })
+    }
+}
+
+/// Compares the configuration that a run was started with to the one it is to go on with.
+///
+/// # Errors
+/// [`EngineError::Changed`] with a line for each difference that matters.
+pub fn compare(run: &RunDir, recipe: &Recipe, device: &str) -> Result<(), TrainError> {
+    let environment = environment(recipe, device)?;
+    let read = |path: PathBuf| data::fsx::read_capped(&path, 1 << 20);
+    let old = String::from_utf8_lossy(&read(run.config())?).into_owned();
+    let mut difference = differences(&flat(&old), &flat(&config::to_toml(recipe)?));
+    // A run that stopped before it wrote its environment has saved nothing that could differ.
+    if let Ok(bytes) = read(run.environment())
+        && let Ok(old) = serde_json::from_slice::<Environment>(&bytes)
+    {
+        for (what, old, new) in
+            [("version", &old.version, &environment.version), ("version of Burn", &old.burn, &environment.burn)]
+        {
+            if old != new {
+                difference.push(format!("  {what}: {old}, now {new}"));
+            }
+        }
+    }
+    refuse(run, difference)
+}
+
+/// What a run of this program depends on besides its configuration.
+///
+/// # Errors
+/// If the configuration cannot be written as text.
+pub fn environment(recipe: &Recipe, device: &str) -> Result<Environment, TrainError> {
+    Ok(Environment::new(device, &compiled(), &config::sha256(recipe)?))
+}
+
+/// An error where there are differences.
+///
+/// # Errors
+/// [`EngineError::Changed`].
+pub fn refuse(run: &RunDir, difference: Vec<String>) -> Result<(), TrainError> {
+    if difference.is_empty() {
+        return Ok(());
+    }
+    Err(EngineError::Changed { path: run.path().to_owned(), difference }.into())
+}
+
+fn differences(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> Vec<String> {
+    let mut keys: Vec<&String> = old.keys().chain(new.keys()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let get = |map: &BTreeMap<String, String>, key: &str| map.get(key).cloned().unwrap_or_else(|| "absent".to_owned());
+    keys.into_iter()
+        .filter(|key| !FREE.contains(&key.as_str()) && old.get(*key) != new.get(*key))
+        .map(|key| format!("  {key}: {}, now {}", get(old, key), get(new, key)))
+        .collect()
+}
+
+/// Every value of a TOML text under its dotted key; a text that is no TOML has none.
+fn flat(text: &str) -> BTreeMap<String, String> {
+    fn walk(prefix: &str, value: &Value, out: &mut BTreeMap<String, String>) {
+        match value {
+            Value::Table(table) => {
+                for (name, value) in table {
+                    let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+                    walk(&key, value, out);
+                }
+            }
+            value => {
+                out.insert(prefix.to_owned(), value.to_string());
+            }
+        }
+    }
+    let mut out = BTreeMap::new();
+    if let Ok(table) = text.parse::<toml::Table>() {
+        walk("", &Value::Table(table), &mut out);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_learned_must_not_change_and_the_rest_may() {
+        let old = flat("[run]\nsteps = 5\nlog_every = 1\n[optim]\nlr = 1e-3\n[eval]\nks = [5]");
+        let same = flat("[run]\nsteps = 5\nlog_every = 7\n[optim]\nlr = 0.001\n[eval]\nks = [5, 10]");
+        assert_eq!(differences(&old, &same), Vec::<String>::new());
+        let new = flat("[run]\nsteps = 6\n[optim]\nlr = 1e-3\nkind = \"adam\"");
+        assert_eq!(differences(&old, &new), ["  optim.kind: absent, now \"adam\"", "  run.steps: 5, now 6"]);
+    }
+
+    #[test]
+    fn the_argument_is_a_word_or_a_folder() {
+        let parse = |text: &str| text.parse::<Resume>().unwrap_or_default();
+        assert_eq!(parse("never"), Resume::Never);
+        assert_eq!(parse("runs/a"), Resume::Run(PathBuf::from("runs/a")));
+    }
+}
