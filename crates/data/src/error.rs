@@ -307,6 +307,15 @@ pub enum RowFaultKind {
     /// A label is not one of the accepted values.
     #[error("the label must be 1, 0, -1 or blank")]
     Label,
+    /// A label is neither of two values.
+    #[error("the label must be 1 or 0")]
+    Binary,
+    /// The label and the name of the folder disagree.
+    #[error("the label contradicts the name of the folder")]
+    PathLabel,
+    /// A path is not as the publisher of the data writes it.
+    #[error("the path does not name {0}: is it the list of the download?")]
+    Layout(&'static str),
     /// The header names a column twice.
     #[error("the column is listed twice")]
     TwoColumns,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{DataError, Result};
 use crate::record::{Dataset, Split};
 use crate::report::TextRules;
+use crate::source::mura::{self, MuraSource};
 use crate::source::pairs_csv::{self, PairsConfig};
 use crate::source::phantom::{self, Prevalence};
 
@@ -31,8 +32,9 @@ pub struct Kind {
 }
 
 /// All kinds of sources.
-pub const KINDS: [Kind; 2] = [
+pub const KINDS: [Kind; 3] = [
     Kind { name: "pairs", generated: false, load: |request| pairs(request.root()?) },
+    Kind { name: "mura", generated: false, load: |request| mura(request.root()?) },
     Kind { name: "phantom", generated: true, load: |request| Ok(vec![phantoms(request)]) },
 ];
 
@@ -62,6 +64,10 @@ fn pairs(root: &Path) -> Result<Vec<Dataset>> {
     let manifest = if root.is_dir() { root.join("pairs.csv") } else { root.to_path_buf() };
     let config = PairsConfig { text: whole_text(), ..PairsConfig::default() };
     Ok(vec![pairs_csv::read_listed(&manifest, &config)?])
+}
+
+fn mura(root: &Path) -> Result<Vec<Dataset>> {
+    Ok(mura::read(&MuraSource::new(root.to_path_buf()))?.into())
 }
 
 fn phantoms(request: &Request) -> Dataset {

@@ -12,6 +12,7 @@ mod augment;
 mod cli;
 mod loader;
 mod manifest;
+mod mura;
 mod phantom;
 mod prepare;
 mod prop_report;
