@@ -13,7 +13,7 @@ use serde_json::json;
 #[derive(Debug, Args)]
 pub(super) struct PrepareArgs {
     /// Kind of source.
-    #[arg(value_parser = PossibleValuesParser::new(KINDS.map(|kind| kind.name)))]
+    #[arg(value_parser = PossibleValuesParser::new(KINDS.iter().map(|kind| kind.name)))]
     source: String,
     /// The download: its folder, or the CSV of pairs (or the folder with pairs.csv).
     #[arg(long)]

@@ -32,7 +32,7 @@ pub struct Kind {
 }
 
 /// All kinds of sources.
-pub const KINDS: [Kind; 3] = [
+pub const KINDS: &[Kind] = &[
     Kind { name: "pairs", generated: false, load: |request| pairs(request.root()?) },
     Kind { name: "mura", generated: false, load: |request| mura(request.root()?) },
     Kind { name: "phantom", generated: true, load: |request| Ok(vec![phantoms(request)]) },
@@ -43,7 +43,7 @@ pub const KINDS: [Kind; 3] = [
 /// # Errors
 /// [`DataError::Setting`] where there is none.
 pub fn kind(name: &str) -> Result<Kind> {
-    let found = KINDS.into_iter().find(|kind| kind.name == name);
+    let found = KINDS.iter().find(|kind| kind.name == name).copied();
     found.ok_or_else(|| DataError::Setting { key: "source", value: name.to_owned(), why: "no such kind of source" })
 }
 
