@@ -1,5 +1,8 @@
 //! The commands of `roentgen-data`.
 
+mod prepare;
+mod verify;
+
 use std::collections::HashSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -32,10 +35,14 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Makes a source ready once: small grey images, a CSV of pairs and the hashes of all files.
+    Prepare(prepare::PrepareArgs),
     /// Writes a contact sheet: many images of a source in one PNG.
     Show(ShowArgs),
     /// Counts studies, images, patients, sentences, tokens and labels.
     Stats(StatsArgs),
+    /// Checks images, hashes, splits and duplicates of a prepared folder or a CSV of pairs.
+    Verify(verify::VerifyArgs),
 }
 
 #[derive(Debug, Args)]
@@ -140,8 +147,10 @@ impl SourceArgs {
 /// Runs a command.
 pub(crate) fn run(cli: &Cli) -> Result<()> {
     match &cli.command {
+        Command::Prepare(args) => prepare::run(args),
         Command::Show(args) => show(args),
         Command::Stats(args) => stats(args),
+        Command::Verify(args) => verify::run(args),
     }
 }
 

@@ -225,6 +225,24 @@ pub enum ImageFault {
     Panicked,
 }
 
+impl ImageFault {
+    /// One word for counts by reason.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Read(io::ErrorKind::NotFound) => "missing",
+            Self::Read(_) => "unreadable",
+            Self::Path(_) => "path",
+            Self::FileTooLarge { .. } => "file_too_large",
+            Self::Format => "format",
+            Self::Dimensions { .. } => "dimensions",
+            Self::Aspect { .. } => "aspect",
+            Self::Truncated => "truncated",
+            Self::Corrupt(_) => "corrupt",
+            Self::Panicked => "panicked",
+        }
+    }
+}
+
 /// Why a tokenizer is refused.
 #[derive(Debug, Error)]
 pub enum TokenizerFault {
@@ -289,12 +307,36 @@ pub enum RowFaultKind {
     /// A label is not one of the accepted values.
     #[error("the label must be 1, 0, -1 or blank")]
     Label,
+    /// A label is neither of two values.
+    #[error("the label must be 1 or 0")]
+    Binary,
+    /// The label and the name of the folder disagree.
+    #[error("the label contradicts the name of the folder")]
+    PathLabel,
+    /// A path is not as the publisher of the data writes it.
+    #[error("the path does not name {0}: is it the list of the download?")]
+    Layout(&'static str),
     /// The header names a column twice.
     #[error("the column is listed twice")]
     TwoColumns,
     /// A split has an unknown name.
     #[error("the split must be train, validate or test")]
     Split,
+    /// The image cannot be used.
+    #[error(transparent)]
+    Image(#[from] ImageFault),
+    /// The image is not the one that was prepared.
+    #[error("the image differs from the one that was prepared: prepare again")]
+    Changed,
+    /// The manifest is not the one that was prepared.
+    #[error("the manifest differs from the one that was prepared: prepare again")]
+    ManifestChanged,
+    /// Two images are equal.
+    #[error("the image has the same bytes as that of row {0}: keep one of them")]
+    Duplicate(usize),
+    /// A patient is in two splits.
+    #[error("the patient is in another split in row {0}: split by patient")]
+    Leak(usize),
     /// Rows of one study disagree.
     #[error("the {0} differs from row {1}, which is the same study")]
     Disagrees(&'static str, usize),
@@ -303,6 +345,7 @@ pub enum RowFaultKind {
 impl fmt::Display for RowFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.row {
+            0 if self.column.is_empty() => f.write_str("file")?,
             0 => f.write_str("header")?,
             row => write!(f, "row {row}")?,
         }

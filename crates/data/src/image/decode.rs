@@ -36,6 +36,14 @@ pub const MAX_ASPECT: u32 = 20;
 /// # Errors
 /// [`ImageFault`] says why the file is refused; it never holds the path.
 pub fn decode_file(path: &Path) -> Result<GrayImage, ImageFault> {
+    decode_bytes(&read_file(path)?)
+}
+
+/// The content of an image file.
+///
+/// # Errors
+/// [`ImageFault::Read`] and [`ImageFault::FileTooLarge`].
+pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, ImageFault> {
     let read = |error: std::io::Error| ImageFault::Read(error.kind());
     let file = File::open(path).map_err(read)?;
     let size = file.metadata().map_err(read)?.len();
@@ -44,7 +52,7 @@ pub fn decode_file(path: &Path) -> Result<GrayImage, ImageFault> {
     }
     let mut bytes = Vec::new();
     file.take(MAX_FILE_BYTES).read_to_end(&mut bytes).map_err(read)?;
-    decode_bytes(&bytes)
+    Ok(bytes)
 }
 
 /// Decodes the content of an image file.

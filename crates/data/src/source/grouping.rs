@@ -8,18 +8,31 @@ use crate::error::RowFaultKind;
 use crate::record::{ImageSource, Phi, Split, Study};
 
 /// One row of a manifest.
-pub(super) struct Picture {
-    pub(super) path: PathBuf,
-    pub(super) row: usize,
+pub(crate) struct Picture {
+    pub(crate) path: PathBuf,
+    pub(crate) row: usize,
     pub(super) text: String,
     pub(super) patient: String,
     pub(super) study: String,
     pub(super) view: String,
-    /// Names in the list of labels.
-    pub(super) findings: Vec<String>,
+    /// Names in the list of labels and whether each is present.
+    pub(super) findings: Vec<(String, bool)>,
+    /// Whether every name of the list has a sign: then the list says nothing about other names.
+    pub(super) signed: bool,
     /// One entry for every class.
     pub(super) labels: Vec<Option<bool>>,
-    pub(super) split: Split,
+    pub(crate) split: Split,
+}
+
+impl Picture {
+    /// The patient; without one, the patient of this study or of this row alone.
+    pub(crate) fn patient_id(&self) -> String {
+        match (self.patient.is_empty(), self.study.is_empty()) {
+            (false, _) => self.patient.clone(),
+            (true, false) => format!("study {}", self.study),
+            (true, true) => format!("row {}", self.row),
+        }
+    }
 }
 
 /// What rows of one study have in common.
@@ -92,11 +105,7 @@ fn study_of(
         }
     }
     let study_id = if first.study.is_empty() { format!("row {row}") } else { first.study.clone() };
-    let patient_id = match (first.patient.is_empty(), first.study.is_empty()) {
-        (false, _) => first.patient.clone(),
-        (true, false) => format!("study {}", first.study),
-        (true, true) => format!("row {row}"),
-    };
+    let patient_id = first.patient_id();
     let view = members.iter().map(|m| &m.view).find(|view| !view.is_empty()).cloned().unwrap_or_default();
     let sentences = config.text.sentences(text).into_iter().map(|s| Phi::new(s.to_owned())).collect();
     Some(Study {

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::grouping::{Picture, group};
+pub(crate) use super::grouping::Picture;
+use super::grouping::group;
 use super::table::{Row, Table};
-use crate::error::{DataError, PathFault, Result, RowFaultKind};
+use crate::error::{DataError, PathFault, Result, RowFault, RowFaultKind};
 use crate::fsx::Folder;
 use crate::record::{Dataset, Split};
 use crate::report::TextRules;
@@ -25,7 +26,8 @@ pub struct PairsColumns {
     pub image: String,
     /// Report or note.
     pub text: String,
-    /// Findings, joined by [`PairsConfig::label_separator`].
+    /// Findings, joined by [`PairsConfig::label_separator`]; those that are not listed are absent. Where every name has
+    /// a sign (`+Edema|-Fracture`: present, absent), the others are not labelled.
     pub labels: String,
     /// Patient, for splits.
     pub patient: String,
@@ -131,13 +133,54 @@ impl Positions {
 /// [`DataError::Rows`] with all faults of the rows, [`DataError::Empty`] where there is no row, [`DataError::Leak`] where
 /// the split column puts a patient into two splits, [`DataError::Setting`] where a given class never occurs.
 pub fn read(file: &Path, config: &PairsConfig) -> Result<Dataset> {
-    let name = file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    read_as(file, config, Absent::IsFault)
+}
+
+/// As [`read`], but images need not exist: whoever decodes them counts those that do not.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn read_listed(file: &Path, config: &PairsConfig) -> Result<Dataset> {
+    read_as(file, config, Absent::IsListed)
+}
+
+/// The rows of a CSV, image files that do not exist included, and what is wrong with other rows.
+///
+/// # Errors
+/// [`DataError::Io`], [`DataError::Column`] and [`DataError::Empty`] as [`read`].
+pub(crate) fn survey(file: &Path, config: &PairsConfig) -> Result<(Vec<Picture>, Vec<RowFault>)> {
     let mut table = Table::read(file)?;
     let positions = Positions::find(&mut table, config)?;
-    let mut pictures = read_rows(&mut table, &positions, config)?;
+    let pictures = read_rows(&mut table, &positions, config, Absent::IsListed)?;
+    if pictures.is_empty() && table.faults.is_empty() {
+        return Err(no_rows(file_name(file)));
+    }
+    Ok((pictures, table.faults))
+}
+
+/// What becomes of an image file that does not exist.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Absent {
+    IsFault,
+    IsListed,
+}
+
+fn file_name(file: &Path) -> String {
+    file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+}
+
+fn no_rows(name: String) -> DataError {
+    DataError::Empty { name, what: "the manifest has no rows: name one row per image" }
+}
+
+fn read_as(file: &Path, config: &PairsConfig, absent: Absent) -> Result<Dataset> {
+    let name = file_name(file);
+    let mut table = Table::read(file)?;
+    let positions = Positions::find(&mut table, config)?;
+    let mut pictures = read_rows(&mut table, &positions, config, absent)?;
     table.check()?;
     if pictures.is_empty() {
-        return Err(DataError::Empty { name, what: "the manifest has no rows: name one row per image" });
+        return Err(no_rows(name));
     }
     let classes = if config.label_columns.is_empty() {
         list_classes(&mut pictures, &config.classes)?
@@ -154,7 +197,7 @@ pub fn read(file: &Path, config: &PairsConfig) -> Result<Dataset> {
     Ok(data)
 }
 
-fn read_rows(table: &mut Table, positions: &Positions, config: &PairsConfig) -> Result<Vec<Picture>> {
+fn read_rows(table: &mut Table, positions: &Positions, config: &PairsConfig, absent: Absent) -> Result<Vec<Picture>> {
     let beside = table.file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_path_buf();
     let root = if config.image_root.as_os_str().is_empty() { beside } else { config.image_root.clone() };
     let missing = |source| DataError::Io { action: "read the image root", path: root.clone(), source };
@@ -164,6 +207,10 @@ fn read_rows(table: &mut Table, positions: &Positions, config: &PairsConfig) -> 
     let mut pictures = Vec::with_capacity(table.rows.len());
     for row in std::mem::take(&mut table.rows) {
         let path = match locate(&mut folder, &root, &row.fields[positions.image], config) {
+            Ok(path) if absent == Absent::IsFault && !path.is_file() => {
+                table.fault(row.number, positions.image, RowFaultKind::NoFile);
+                continue;
+            }
             Ok(path) => path,
             Err(why) => {
                 table.fault(row.number, positions.image, why);
@@ -186,8 +233,7 @@ fn locate(folder: &mut Folder, root: &Path, field: &str, config: &PairsConfig) -
         Some(relative) => relative.to_str().ok_or(PathFault::Character)?,
         None => field,
     };
-    let path = folder.path(relative)?;
-    if path.is_file() { Ok(path) } else { Err(RowFaultKind::NoFile) }
+    Ok(folder.path(relative)?)
 }
 
 /// The fields of one row; what is wrong is noted in the table.
@@ -208,7 +254,8 @@ fn picture(table: &mut Table, positions: &Positions, config: &PairsConfig, row: 
     });
     let flags: Vec<Option<bool>> = flags.collect();
     let list = if positions.label_columns.is_empty() { field(positions.labels) } else { "" };
-    let findings = list.split(config.label_separator.as_str()).map(str::trim).filter(|name| !name.is_empty());
+    let names = list.split(config.label_separator.as_str()).map(str::trim).filter(|name| !name.is_empty());
+    let (findings, signed) = parse_findings(&names.collect::<Vec<_>>());
     Picture {
         path,
         row: row.number,
@@ -216,10 +263,31 @@ fn picture(table: &mut Table, positions: &Positions, config: &PairsConfig, row: 
         patient: field(positions.patient).to_owned(),
         study: field(positions.study).to_owned(),
         view: field(positions.view).to_owned(),
-        findings: findings.map(str::to_owned).collect(),
+        findings,
+        signed,
         labels: flags,
         split,
     }
+}
+
+/// The names of a list and whether each is present; whether all of them carry a sign (`+Edema|-Fracture`).
+fn parse_findings(names: &[&str]) -> (Vec<(String, bool)>, bool) {
+    let signed: Option<Vec<_>> = names.iter().map(|name| signed_name(name)).collect();
+    match signed {
+        Some(found) if !found.is_empty() => {
+            (found.into_iter().map(|(name, present)| (name.to_owned(), present)).collect(), true)
+        }
+        _ => (names.iter().map(|&name| (name.to_owned(), true)).collect(), false),
+    }
+}
+
+/// A name and its sign, `None` where it has none.
+pub(crate) fn signed_name(name: &str) -> Option<(&str, bool)> {
+    let (rest, present) = match name.strip_prefix('+') {
+        Some(rest) => (rest, true),
+        None => (name.strip_prefix('-')?, false),
+    };
+    (!rest.trim().is_empty()).then(|| (rest.trim(), present))
 }
 
 fn parse_split(field: &str) -> Option<Split> {
@@ -244,11 +312,12 @@ fn parse_flag(field: &str) -> Option<Option<bool>> {
 
 /// Fills the labels of every picture from its list of findings; returns the classes.
 ///
-/// A list that is empty says nothing about any class; a list with a finding says no to all others.
+/// A list that is empty says nothing about any class; a list with a finding says no to all others, unless its names have
+/// signs: then it says yes or no to these and nothing about others.
 fn list_classes(pictures: &mut [Picture], given: &[String]) -> Result<Vec<String>> {
     let mut counts: HashMap<&str, usize> = HashMap::new();
-    for finding in pictures.iter().flat_map(|p| &p.findings) {
-        *counts.entry(finding).or_default() += 1;
+    for (finding, present) in pictures.iter().flat_map(|p| &p.findings) {
+        *counts.entry(finding).or_default() += usize::from(*present);
     }
     if let Some(absent) = given.iter().find(|class| !counts.contains_key(class.as_str())) {
         let why = "no row has this label; mind spelling and capitals";
@@ -262,8 +331,9 @@ fn list_classes(pictures: &mut [Picture], given: &[String]) -> Result<Vec<String
         classes = ordered.into_iter().map(|(name, _)| name.to_owned()).collect();
     }
     for picture in pictures {
-        let labelled = !picture.findings.is_empty();
-        picture.labels = classes.iter().map(|class| labelled.then(|| picture.findings.contains(class))).collect();
+        let other = (!picture.findings.is_empty() && !picture.signed).then_some(false);
+        let label = |class| picture.findings.iter().find(|(name, _)| name == class).map(|&(_, present)| present);
+        picture.labels = classes.iter().map(|class| label(class).or(other)).collect();
     }
     Ok(classes)
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::mura::MuraSource;
 use super::pairs_csv::{self, PairsConfig};
 use super::phantom::{self, Prevalence};
 use crate::error::Result;
@@ -19,6 +20,8 @@ pub enum SourceConfig {
     Phantom(PhantomSource),
     /// Images and texts named by a CSV.
     Pairs(PairsSource),
+    /// MURA v1.1: bones, labelled by study, without text.
+    Mura(MuraSource),
 }
 
 /// Sizes of the phantom sets; every set has studies of its own.
@@ -110,6 +113,7 @@ impl SourceConfig {
         match self {
             Self::Phantom(source) => Ok(source.parts()),
             Self::Pairs(source) => source.parts(),
+            Self::Mura(source) => source.parts(),
         }
     }
 }

@@ -32,17 +32,30 @@ impl Table {
     ///
     /// Rows with another number of fields than the header are left out and noted as faults.
     pub(crate) fn read(file: &Path) -> Result<Self> {
+        Self::read_as(file, None)
+    }
+
+    /// As [`Table::read`] for a file without a header, whose columns are called `columns`.
+    pub(crate) fn read_bare(file: &Path, columns: &[&str]) -> Result<Self> {
+        Self::read_as(file, Some(columns))
+    }
+
+    fn read_as(file: &Path, columns: Option<&[&str]>) -> Result<Self> {
         let bytes = fsx::read_capped(file, MAX_FILE_BYTES)?;
         let content = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
-        let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(content);
+        let mut reader = csv::ReaderBuilder::new().flexible(true).has_headers(columns.is_none()).from_reader(content);
         let broken = |error: csv::Error| DataError::Io {
             action: "read",
             path: file.to_path_buf(),
             source: std::io::Error::new(std::io::ErrorKind::InvalidData, error),
         };
         let mut legacy = 0;
-        let header: Vec<String> =
-            reader.byte_headers().map_err(broken)?.iter().map(|f| decode(f, &mut legacy).trim().to_owned()).collect();
+        let header: Vec<String> = if let Some(columns) = columns {
+            columns.iter().map(|&name| name.to_owned()).collect()
+        } else {
+            let fields = reader.byte_headers().map_err(broken)?.iter();
+            fields.map(|f| decode(f, &mut legacy).trim().to_owned()).collect()
+        };
         let mut table = Self { file: file.to_path_buf(), header, rows: Vec::new(), faults: Vec::new() };
         let mut record = csv::ByteRecord::new();
         let mut number = 0;
@@ -159,6 +172,16 @@ mod tests {
             [(1, vec!["1".to_owned(), "x, \"y\"\r\nz".to_owned()]), (2, vec!["2".to_owned(), String::new()])]
         );
         assert!(read.faults.is_empty());
+    }
+
+    #[test]
+    fn the_first_line_of_a_bare_file_is_data() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.csv");
+        fsx::write_atomic(&path, b"\xEF\xBB\xBFx/,1\r\ny/,0\n").unwrap();
+        let read = Table::read_bare(&path, &["path", "label"]).unwrap();
+        let fields: Vec<_> = read.rows.iter().map(|r| (r.number, r.fields.join(" "))).collect();
+        assert_eq!(fields, [(1, "x/ 1".to_owned()), (2, "y/ 0".to_owned())]);
     }
 
     #[test]

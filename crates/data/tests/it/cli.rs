@@ -1,22 +1,9 @@
 //! The binary `roentgen-data`.
 
-use assert_cmd::Command;
 use data::image::decode::decode_file;
 use serde_json::Value;
 
-use crate::support::{shared, write};
-
-fn command(args: &[&str]) -> Command {
-    let mut command = Command::cargo_bin("roentgen-data").unwrap();
-    command.args(args);
-    command
-}
-
-/// What a command prints, with the exit code it must have.
-fn output(args: &[&str], code: i32) -> (String, String) {
-    let output = command(args).assert().code(code).get_output().clone();
-    (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
-}
+use crate::support::{output, shared, write};
 
 #[test]
 fn a_contact_sheet_of_phantoms_is_written() {

@@ -212,3 +212,24 @@ fn large_manifests_are_read_in_seconds() {
     assert!(text.contains("100000 faults") && text.contains("and 99980 more"), "{text}");
     assert!(start.elapsed().as_secs() < 30, "{:?}", start.elapsed());
 }
+
+#[test]
+fn signs_say_which_findings_are_absent_and_leave_the_others_open() {
+    let csv = "image_path,labels\n\
+               images/a.png,+Edema|-Fracture\n\
+               images/b.png,-Edema\n\
+               images/c.png,Edema|Nodule\n\
+               images/d.png,Edema|-5\n\
+               images/e.png,\n";
+    let data = load(csv, &PairsConfig::default()).unwrap();
+    // Counted where present: Edema 3, -5 and Nodule 1, Fracture 0.
+    assert_eq!(data.classes, ["Edema", "-5", "Nodule", "Fracture"]);
+    let labels: Vec<_> = data.studies.iter().map(|s| s.labels.clone()).collect();
+    let (yes, no) = (Some(true), Some(false));
+    assert_eq!(labels[0], [yes, None, None, no]);
+    assert_eq!(labels[1], [no, None, None, None]);
+    assert_eq!(labels[2], [yes, no, yes, no]);
+    // One name without a sign: signs are part of the names.
+    assert_eq!(labels[3], [yes, yes, no, no]);
+    assert_eq!(labels[4], [None; 4]);
+}

@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use assert_cmd::Command;
+use data::image::encode;
+use data::source::phantom::{PhantomKey, Prevalence};
 use safetensors::{Dtype, SafeTensors};
 
 /// A golden file of tensors.
@@ -55,4 +58,23 @@ pub(crate) fn write(dir: &Path, name: &str, content: &[u8]) -> PathBuf {
     data::fsx::create_dir_all(path.parent().unwrap()).unwrap();
     data::fsx::write_atomic(&path, content).unwrap();
     path
+}
+
+/// A call of the binary of this crate.
+pub(crate) fn command(args: &[&str]) -> Command {
+    let mut command = Command::cargo_bin("roentgen-data").unwrap();
+    command.args(args);
+    command
+}
+
+/// What a command prints, with the exit code it must have.
+pub(crate) fn output(args: &[&str], code: i32) -> (String, String) {
+    let output = command(args).assert().code(code).get_output().clone();
+    (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+/// PNG files of phantoms, all different.
+pub(crate) fn films(count: u64) -> Vec<Vec<u8>> {
+    let film = |index| PhantomKey { seed: 11, index, prevalence: Prevalence::Natural }.study().render(40);
+    (0..count).map(|index| encode::png(&film(index)).unwrap()).collect()
 }
