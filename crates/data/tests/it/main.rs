@@ -13,6 +13,7 @@ mod cli;
 mod loader;
 mod manifest;
 mod phantom;
+mod prop_mimic;
 mod prop_report;
 mod prop_split;
 mod real_data;
