@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::mimic::MimicSource;
 use super::pairs_csv::{self, PairsConfig};
 use super::phantom::{self, Prevalence};
 use crate::error::Result;
@@ -12,13 +13,15 @@ use crate::split::{SplitConfig, check_leaks, split_by_patient};
 
 /// A data source.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "there is one per run: a box would only hide it")]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum SourceConfig {
     /// Generated radiographs.
     Phantom(PhantomSource),
     /// Images and texts named by a CSV.
     Pairs(PairsSource),
+    /// MIMIC-CXR-JPG with its reports.
+    #[serde(rename = "mimic-cxr")]
+    Mimic(MimicSource),
 }
 
 /// Sizes of the phantom sets; every set has studies of its own.
@@ -110,6 +113,7 @@ impl SourceConfig {
         match self {
             Self::Phantom(source) => Ok(source.parts()),
             Self::Pairs(source) => source.parts(),
+            Self::Mimic(source) => source.parts(),
         }
     }
 }

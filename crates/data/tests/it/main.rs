@@ -12,6 +12,7 @@ mod augment;
 mod cli;
 mod loader;
 mod manifest;
+mod mimic;
 mod phantom;
 mod prop_mimic;
 mod prop_report;
