@@ -13,6 +13,7 @@ mod cli;
 mod loader;
 mod manifest;
 mod mimic;
+mod mimic_sections;
 mod phantom;
 mod prop_mimic;
 mod prop_report;
