@@ -11,6 +11,7 @@ use data::record::{Dataset, ImageSource, Split};
 use data::report::cleaning::{Cleaning, Part, ReportRules};
 use data::source::mimic::{CLASSES, Counts, LabelTable, MimicSource, Reason, Uncertain, read};
 use data::source::parts::SourceConfig;
+use data::store::ImageStore;
 use tempfile::TempDir;
 
 use crate::support::write;
@@ -101,9 +102,10 @@ fn message(dir: &TempDir, change: impl FnOnce(&mut MimicSource)) -> String {
 }
 
 fn ids(data: &Dataset) -> Vec<(&str, &str, Split, usize)> {
-    let id = |study: &'_ data::record::Study| (study.split, study.images.len());
-    let all = data.studies.iter();
-    all.map(|s| (s.patient_id.expose().as_str(), s.study_id.expose().as_str(), id(s).0, id(s).1)).collect()
+    data.studies
+        .iter()
+        .map(|s| (s.patient_id.expose().as_str(), s.study_id.expose().as_str(), s.split, s.images.len()))
+        .collect()
 }
 
 fn texts(data: &Dataset) -> Vec<Vec<&str>> {
@@ -162,8 +164,21 @@ fn labels_go_by_name_in_any_order_of_columns() {
     let wanted = ["Support Devices", "Edema", "Cardiomegaly"].map(str::to_owned).to_vec();
     let (data, _) = load(&dir, |source| source.classes.clone_from(&wanted));
     assert_eq!((data.classes.clone(), data.studies[0].labels.clone()), (wanted, vec![Some(true), None, Some(false)]));
-    let text = message(&dir, |source| source.classes = vec!["Pleural effusion".into()]);
-    assert!(text.contains("classes = Pleural effusion: MIMIC-CXR-JPG has no such label"), "{text}");
+    for (labels, classes, why) in [
+        (
+            LabelTable::Chexpert,
+            &["Pleural effusion"][..],
+            "classes = Pleural effusion: MIMIC-CXR-JPG has no such label",
+        ),
+        (LabelTable::Chexpert, &["Edema", "Edema"], "classes = Edema: the class is named twice"),
+        (LabelTable::None, &["Edema"], "classes = Edema: labels = \"none\" reads no label"),
+    ] {
+        let text = message(&dir, |source| {
+            source.labels = labels;
+            source.classes = classes.iter().map(|&name| name.to_owned()).collect();
+        });
+        assert!(text.contains(why), "{text}");
+    }
 }
 
 #[test]
@@ -183,7 +198,8 @@ fn uncertain_and_blank_labels_follow_the_options() {
     assert_eq!(data.studies[1].labels, [None; 14], "a study without a row says nothing about any class");
     assert_eq!(counts.skipped(Reason::StudyUnlabelled), 2);
     std::fs::remove_file(dir.path().join(CHEXPERT)).unwrap();
-    assert!(load(&dir, |s| s.labels = LabelTable::None).0.classes.is_empty());
+    let (data, counts) = load(&dir, |s| s.labels = LabelTable::None);
+    assert_eq!((data.classes.len(), data.studies[0].labels.len(), counts.skipped(Reason::StudyUnlabelled)), (0, 0, 0));
     let text = message(&dir, |_| {});
     assert!(text.contains(CHEXPERT) && text.contains("nor the same with .gz") && text.contains("data.source.labels"));
 }
@@ -388,6 +404,8 @@ fn a_recipe_names_the_source() {
     let sizes = [&parts.train, &parts.validate, &parts.test].map(|part| (part.studies.len(), part.classes.len()));
     assert_eq!(sizes, [(1, 14), (1, 14), (1, 14)]);
     assert_eq!(parts.train.studies[0].sentences.len(), 3);
+    let image = ImageStore::new(&parts.validate, 4, usize::MAX).load(0, 1).unwrap();
+    assert_eq!((image.width, image.height), (4, 4));
     let minimal: SourceConfig =
         serde_json::from_value(serde_json::json!({"kind": "mimic-cxr", "root": dir.path()})).unwrap();
     assert_eq!(minimal, SourceConfig::Mimic(MimicSource::new(dir.path())));

@@ -33,7 +33,7 @@ pub enum Reason {
 
 /// Counts of what was read.
 ///
-/// Reports are counted for studies with an image. Their sum over all reasons and [`Counts::texts`] is
+/// Reports are counted for studies with an image: those with text and those of each reason add up to
 /// [`Counts::studies`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
@@ -87,7 +87,7 @@ impl Counts {
         self.studies += 1;
         self.images += found.images.len();
         self.legacy_reports += usize::from(found.legacy);
-        self.skip(Reason::StudyUnlabelled, usize::from(!listed.is_labelled()));
+        self.skip(Reason::StudyUnlabelled, usize::from(!listed.labels.is_empty() && !listed.is_labelled()));
         match &found.text {
             Ok(text) => {
                 self.texts += 1;

@@ -156,17 +156,24 @@ impl MimicSource {
 
     /// The classes that are read.
     fn class_names(&self) -> Result<Vec<String>> {
-        if self.labels == LabelTable::None || self.classes.is_empty() {
-            let all = if self.labels == LabelTable::None { &[][..] } else { &CLASSES[..] };
-            return Ok(all.iter().map(|&name| name.to_owned()).collect());
-        }
-        match self.classes.iter().find(|name| !CLASSES.contains(&name.as_str())) {
-            None => Ok(self.classes.clone()),
-            Some(unknown) => {
-                let why = "MIMIC-CXR-JPG has no such label; mind spelling and capitals, as in \"Pleural Effusion\"";
-                Err(DataError::Setting { key: "classes", value: unknown.clone(), why })
+        let refuse = |value: &str, why| Err(DataError::Setting { key: "classes", value: value.to_owned(), why });
+        let known: &[&str] = if self.labels == LabelTable::None { &[] } else { &CLASSES };
+        for (i, name) in self.classes.iter().enumerate() {
+            if known.is_empty() {
+                return refuse(name, "labels = \"none\" reads no label; leave classes empty or name a label table");
+            }
+            if !known.contains(&name.as_str()) {
+                return refuse(
+                    name,
+                    "MIMIC-CXR-JPG has no such label; mind spelling and capitals: \"Pleural Effusion\"",
+                );
+            }
+            if self.classes[..i].contains(name) {
+                return refuse(name, "the class is named twice");
             }
         }
+        let all = || known.iter().map(|&name| name.to_owned()).collect();
+        Ok(if self.classes.is_empty() { all() } else { self.classes.clone() })
     }
 }
 

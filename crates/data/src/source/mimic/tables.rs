@@ -119,7 +119,7 @@ impl Listing {
     /// Reads the split table.
     fn read(table: &mut Table, classes: usize) -> Result<Self> {
         let [dicom, study, subject, split] =
-            [("dicom_id"), ("study_id"), ("subject_id"), ("split")].map(|name| table.require(name, OPTION));
+            ["dicom_id", "study_id", "subject_id", "split"].map(|name| table.require(name, OPTION));
         let (dicom, study, subject, split) = (dicom?, study?, subject?, split?);
         let rows = std::mem::take(&mut table.rows);
         let mut listing = Self {
@@ -141,7 +141,7 @@ impl Listing {
                 table.fault(number, split, RowFaultKind::Split);
             }
             let ((Some(image), Some(study_id), Some(subject_id)), Some(part)) = (ids, part) else { continue };
-            match listing.image_positions.entry(image) {
+            match listing.image_positions.entry(image.to_owned()) {
                 Entry::Occupied(earlier) => {
                     table.fault(number, dicom, RowFaultKind::Repeated(listing.images[*earlier.get()].row));
                     continue;
@@ -172,7 +172,7 @@ impl Listing {
         for row in std::mem::take(&mut table.rows) {
             let ids = (image_id(table, &row, dicom), id(table, &row, study), id(table, &row, subject));
             let (Some(image), Some(study_id), Some(subject_id)) = ids else { continue };
-            let Some(&position) = self.image_positions.get(&image) else { continue };
+            let Some(&position) = self.image_positions.get(image) else { continue };
             let pending = &mut self.images[position];
             let listed = &self.studies[pending.study];
             if pending.view_row > 0 {
@@ -264,11 +264,11 @@ fn id(table: &mut Table, row: &Row, column: usize) -> Option<u32> {
 }
 
 /// The name of an image; notes a fault where it could lead out of its folder.
-fn image_id(table: &mut Table, row: &Row, column: usize) -> Option<String> {
+fn image_id<'a>(table: &mut Table, row: &'a Row, column: usize) -> Option<&'a str> {
     let field = row.fields[column].trim();
     let fine = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     if !field.is_empty() && field.bytes().all(fine) {
-        return Some(field.to_owned());
+        return Some(field);
     }
     table.fault(row.number, column, RowFaultKind::ImageId);
     None
