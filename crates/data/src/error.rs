@@ -337,6 +337,21 @@ pub enum RowFaultKind {
     /// A patient is in two splits.
     #[error("the patient is in another split in row {0}: split by patient")]
     Leak(usize),
+    /// The study is listed before.
+    #[error("the study is listed in row {0} already")]
+    RepeatedStudy(usize),
+    /// An id is not a plain number.
+    #[error("the id must be a number of 2 to 9 digits, without a prefix")]
+    Id,
+    /// The name of an image is more than a name.
+    #[error("the image's id must consist of letters, digits, \"-\" and \"_\"")]
+    ImageId,
+    /// Another table lacks what this one lists.
+    #[error("not listed in {0}: are both tables of the same release, and whole?")]
+    Unlisted(&'static str),
+    /// Two tables disagree.
+    #[error("the {0} differs from {1}, row {2}: are both tables of the same release?")]
+    Differs(&'static str, &'static str, usize),
     /// Rows of one study disagree.
     #[error("the {0} differs from row {1}, which is the same study")]
     Disagrees(&'static str, usize),

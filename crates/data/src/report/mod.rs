@@ -1,5 +1,7 @@
 //! Reports: the sections that are kept and their sentences.
 
+pub mod cleaning;
+pub mod mimic;
 pub mod sections;
 pub mod sentences;
 pub mod topics;

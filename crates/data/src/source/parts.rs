@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::mimic::MimicSource;
 use super::mura::MuraSource;
 use super::pairs_csv::{self, PairsConfig};
 use super::phantom::{self, Prevalence};
@@ -13,13 +14,15 @@ use crate::split::{SplitConfig, check_leaks, split_by_patient};
 
 /// A data source.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "there is one per run: a box would only hide it")]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum SourceConfig {
     /// Generated radiographs.
     Phantom(PhantomSource),
     /// Images and texts named by a CSV.
     Pairs(PairsSource),
+    /// MIMIC-CXR-JPG with its reports.
+    #[serde(rename = "mimic-cxr")]
+    Mimic(MimicSource),
     /// MURA v1.1: bones, labelled by study, without text.
     Mura(MuraSource),
 }
@@ -113,6 +116,7 @@ impl SourceConfig {
         match self {
             Self::Phantom(source) => Ok(source.parts()),
             Self::Pairs(source) => source.parts(),
+            Self::Mimic(source) => source.parts(),
             Self::Mura(source) => source.parts(),
         }
     }

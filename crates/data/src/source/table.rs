@@ -1,11 +1,16 @@
 //! CSV files with a header, read whole, with every fault of every row.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
+
+use flate2::read::MultiGzDecoder;
 
 use crate::error::{DataError, Result, RowFault, RowFaultKind};
 use crate::fsx;
 
-/// Largest accepted manifest (bytes).
+/// First bytes of a gzip file.
+const GZIP: &[u8] = b"\x1f\x8b";
+/// Largest accepted manifest (bytes), after decompression.
 const MAX_FILE_BYTES: u64 = 1 << 30;
 /// Largest accepted field (bytes): far more than any report.
 const MAX_FIELD_BYTES: usize = 1 << 20;
@@ -32,16 +37,21 @@ impl Table {
     ///
     /// Rows with another number of fields than the header are left out and noted as faults.
     pub(crate) fn read(file: &Path) -> Result<Self> {
-        Self::read_as(file, None)
+        Self::read_as(file, None, &|_| true)
     }
 
     /// As [`Table::read`] for a file without a header, whose columns are called `columns`.
     pub(crate) fn read_bare(file: &Path, columns: &[&str]) -> Result<Self> {
-        Self::read_as(file, Some(columns))
+        Self::read_as(file, Some(columns), &|_| true)
     }
 
-    fn read_as(file: &Path, columns: Option<&[&str]>) -> Result<Self> {
-        let bytes = fsx::read_capped(file, MAX_FILE_BYTES)?;
+    /// As [`Table::read`], also of a gzip file; fields of columns that are not `wanted` are empty.
+    pub(crate) fn read_columns(file: &Path, wanted: &dyn Fn(&str) -> bool) -> Result<Self> {
+        Self::read_as(file, None, wanted)
+    }
+
+    fn read_as(file: &Path, columns: Option<&[&str]>, wanted: &dyn Fn(&str) -> bool) -> Result<Self> {
+        let bytes = content(file, MAX_FILE_BYTES)?;
         let content = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
         let mut reader = csv::ReaderBuilder::new().flexible(true).has_headers(columns.is_none()).from_reader(content);
         let broken = |error: csv::Error| DataError::Io {
@@ -56,13 +66,15 @@ impl Table {
             let fields = reader.byte_headers().map_err(broken)?.iter();
             fields.map(|f| decode(f, &mut legacy).trim().to_owned()).collect()
         };
+        let wanted: Vec<bool> = header.iter().map(|name| wanted(name)).collect();
         let mut table = Self { file: file.to_path_buf(), header, rows: Vec::new(), faults: Vec::new() };
         let mut record = csv::ByteRecord::new();
         let mut number = 0;
         while reader.read_byte_record(&mut record).map_err(broken)? {
             number += 1;
             if record.len() == table.header.len() {
-                let fields = record.iter().map(|field| decode(field, &mut legacy)).collect();
+                let field = |(field, &wanted)| if wanted { decode(field, &mut legacy) } else { String::new() };
+                let fields = record.iter().zip(&wanted).map(field).collect();
                 table.push(Row { number, fields });
             } else {
                 let why = RowFaultKind::Fields(record.len(), table.header.len());
@@ -127,8 +139,25 @@ impl Table {
     }
 }
 
-/// A field as text; bytes that are not UTF-8 are read as Windows-1252, which has a character for each.
-fn decode(field: &[u8], legacy: &mut usize) -> String {
+/// The bytes of a file of at most `limit` bytes, decompressed where it is a gzip file, whatever its name.
+fn content(file: &Path, limit: u64) -> Result<Vec<u8>> {
+    let bytes = fsx::read_capped(file, limit)?;
+    if !bytes.starts_with(GZIP) {
+        return Ok(bytes);
+    }
+    let mut content = Vec::new();
+    // One byte more than the limit tells a file that is too large from one that fits.
+    let unpacked = MultiGzDecoder::new(&bytes[..]).take(limit + 1).read_to_end(&mut content);
+    let broken = |source| DataError::Io { action: "decompress", path: file.to_path_buf(), source };
+    unpacked.map_err(broken)?;
+    if content.len() as u64 > limit {
+        return Err(DataError::FileTooLarge { path: file.to_path_buf(), bytes: limit + 1, limit });
+    }
+    Ok(content)
+}
+
+/// Bytes as text; where they are not UTF-8 they are read as Windows-1252, which has a character for each.
+pub(super) fn decode(field: &[u8], legacy: &mut usize) -> String {
     String::from_utf8(field.to_vec()).unwrap_or_else(|_| {
         *legacy += 1;
         field.iter().map(|&byte| windows_1252(byte)).collect()
@@ -189,6 +218,42 @@ mod tests {
         let read = table(b"text\n39\xB0C \x93ok\x94\nna\xC3\xAFve\n");
         assert_eq!(read.rows[0].fields, ["39\u{b0}C \u{201c}ok\u{201d}"]);
         assert_eq!(read.rows[1].fields, ["na\u{ef}ve"]);
+    }
+
+    fn gzip(content: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, content).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn compressed_tables_are_read_within_the_limit() {
+        let whole = gzip(b"a,b\n1,2\n");
+        // Two members one after the other are one file.
+        let two = [whole.clone(), gzip(b"3,4\n")].concat();
+        assert_eq!(table(&two).rows.iter().map(|r| r.fields[1].as_str()).collect::<Vec<_>>(), ["2", "4"]);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.csv.gz");
+        fsx::write_atomic(&path, &whole[..whole.len() - 9]).unwrap();
+        let text = Table::read(&path).unwrap_err().to_string();
+        assert!(text.contains("cannot decompress") && text.contains("t.csv.gz"), "{text}");
+        // A hundred thousand zeros take some hundred bytes.
+        fsx::write_atomic(&path, &gzip(&vec![b'0'; 100_000])).unwrap();
+        assert!(matches!(content(&path, 99_999), Err(DataError::FileTooLarge { limit: 99_999, .. })));
+        assert_eq!(content(&path, 100_000).unwrap().len(), 100_000);
+    }
+
+    #[test]
+    fn only_wanted_columns_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.csv");
+        fsx::write_atomic(&path, b"a,b ,c\n1,2,3\n4,5\n").unwrap();
+        let mut read = Table::read_columns(&path, &|name| name == "b").unwrap();
+        assert_eq!(
+            (read.header.clone(), read.rows[0].fields.clone()),
+            (["a", "b", "c"].map(str::to_owned).to_vec(), ["", "2", ""].map(str::to_owned).to_vec())
+        );
+        assert!(read.check().unwrap_err().to_string().contains("row 2: 2 fields, the header has 3"));
     }
 
     #[test]
