@@ -331,8 +331,8 @@ pub enum RowFaultKind {
     /// The manifest is not the one that was prepared.
     #[error("the manifest differs from the one that was prepared: prepare again")]
     ManifestChanged,
-    /// Two images are equal.
-    #[error("the image has the same bytes as that of row {0}: keep one of them")]
+    /// Two images of different splits are equal.
+    #[error("the image has the same bytes as that of row {0}, which is in another split: keep one of them")]
     Duplicate(usize),
     /// A patient is in two splits.
     #[error("the patient is in another split in row {0}: split by patient")]

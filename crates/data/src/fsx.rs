@@ -45,15 +45,24 @@ fn temporary_name(path: &Path) -> Result<PathBuf> {
     Ok(path.with_file_name(temporary))
 }
 
+/// Tests let each part fail as a full disk does, at points that compile to nothing elsewhere.
 fn write_and_sync(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    fail::fail_point!("fsx-create", |_| Err(io::ErrorKind::StorageFull.into()));
     // `create_new` refuses a file or a link that somebody planted under the temporary name.
     let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
+    fail::fail_point!("fsx-write", |_| {
+        // A full disk takes a part.
+        file.write_all(&bytes[..bytes.len() / 2])?;
+        Err(io::ErrorKind::StorageFull.into())
+    });
     file.write_all(bytes)?;
+    fail::fail_point!("fsx-sync", |_| Err(io::ErrorKind::StorageFull.into()));
     file.sync_all()
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the one place that renames, after the bytes are on the disk")]
 fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fail::fail_point!("fsx-rename", |_| Err(io::ErrorKind::StorageFull.into()));
     fs::rename(from, to)
 }
 
@@ -66,6 +75,7 @@ fn parent(path: &Path) -> &Path {
 
 /// Makes the names in a folder durable; a no-op where folders cannot be opened.
 fn sync_dir(path: &Path) -> io::Result<()> {
+    fail::fail_point!("fsx-sync-dir", |_| Err(io::ErrorKind::StorageFull.into()));
     if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
 }
 

@@ -26,7 +26,7 @@ pub struct Counts {
     pub unreadable: usize,
     /// Patients in more than one split.
     pub leaks: usize,
-    /// Images with the same bytes as an earlier one.
+    /// Images with the same bytes as an earlier one; rejected where that is in another split.
     pub duplicates: usize,
 }
 
@@ -67,7 +67,7 @@ pub fn verify(path: &Path, progress: impl Fn(usize, usize) + Sync) -> Result<Fin
     let mut counts = Counts { images: pictures.len() + outside, unreadable: outside, ..Counts::default() };
     let columns = PairsColumns::default();
     let mut reject = |row, column: &str, why| faults.push(RowFault { row, column: column.to_owned(), why });
-    let mut first: HashMap<String, usize> = HashMap::new();
+    let mut first: HashMap<String, (Split, usize)> = HashMap::new();
     for (picture, (hash, fault)) in pictures.iter().zip(hashes) {
         if let Some(why) = fault {
             counts.unreadable += 1;
@@ -78,12 +78,15 @@ pub fn verify(path: &Path, progress: impl Fn(usize, usize) + Sync) -> Result<Fin
             continue;
         }
         match first.get(&hash) {
-            Some(&row) => {
+            Some(&(split, row)) => {
                 counts.duplicates += 1;
-                reject(picture.row, &columns.image, RowFaultKind::Duplicate(row));
+                // Within one split it costs weight; across splits it is a leak.
+                if split != picture.split {
+                    reject(picture.row, &columns.image, RowFaultKind::Duplicate(row));
+                }
             }
             None => {
-                first.insert(hash, picture.row);
+                first.insert(hash, (picture.split, picture.row));
             }
         }
     }

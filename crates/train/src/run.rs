@@ -304,6 +304,7 @@ impl Setup<'_> {
             save: &save,
             states,
             interrupts: self.options.interrupts.clone(),
+            collapse: Default::default(),
             totals: Totals::default(),
         };
         let tracked = self.options.device.0.clone().autodiff();

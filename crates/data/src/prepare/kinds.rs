@@ -1,10 +1,12 @@
 //! The sources that can be prepared: one line each.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::error::{DataError, Result};
 use crate::record::{Dataset, Split};
 use crate::report::TextRules;
+use crate::source::mimic::{self, Keep, MimicSource, Reason};
 use crate::source::mura::{self, MuraSource};
 use crate::source::pairs_csv::{self, PairsConfig};
 use crate::source::phantom::{self, Prevalence};
@@ -27,15 +29,30 @@ pub struct Kind {
     pub name: &'static str,
     /// Whether it is made from a count and a seed, not read from a root.
     pub generated: bool,
+    /// Reads it.
+    pub(crate) load: fn(&Request) -> Result<Loaded>,
+}
+
+/// What a source holds.
+pub(crate) struct Loaded {
     /// Its studies, one data set for each manifest, so that rows can be named.
-    pub(crate) load: fn(&Request) -> Result<Vec<Dataset>>,
+    pub(crate) datasets: Vec<Dataset>,
+    /// What the source left out, by reason.
+    pub(crate) left_out: BTreeMap<String, usize>,
+}
+
+impl From<Vec<Dataset>> for Loaded {
+    fn from(datasets: Vec<Dataset>) -> Self {
+        Self { datasets, left_out: BTreeMap::new() }
+    }
 }
 
 /// All kinds of sources.
 pub const KINDS: &[Kind] = &[
     Kind { name: "pairs", generated: false, load: |request| pairs(request.root()?) },
+    Kind { name: "mimic-cxr", generated: false, load: |request| mimic_cxr(request.root()?) },
     Kind { name: "mura", generated: false, load: |request| mura(request.root()?) },
-    Kind { name: "phantom", generated: true, load: |request| Ok(vec![phantoms(request)]) },
+    Kind { name: "phantom", generated: true, load: |request| Ok(vec![phantoms(request)].into()) },
 ];
 
 /// The kind of this name.
@@ -60,14 +77,23 @@ fn whole_text() -> TextRules {
     TextRules { min_tokens: 1, ..TextRules::default() }
 }
 
-fn pairs(root: &Path) -> Result<Vec<Dataset>> {
+fn pairs(root: &Path) -> Result<Loaded> {
     let manifest = if root.is_dir() { root.join("pairs.csv") } else { root.to_path_buf() };
     let config = PairsConfig { text: whole_text(), ..PairsConfig::default() };
-    Ok(vec![pairs_csv::read_listed(&manifest, &config)?])
+    Ok(vec![pairs_csv::read_listed(&manifest, &config)?].into())
 }
 
-fn mura(root: &Path) -> Result<Vec<Dataset>> {
-    Ok(mura::read(&MuraSource::new(root.to_path_buf()))?.into())
+/// All studies with an image or a text; reports lie under `root` too.
+fn mimic_cxr(root: &Path) -> Result<Loaded> {
+    let (dataset, counts) = mimic::read(&MimicSource::new(root), Keep::WithImageOrText)?;
+    // A study without labels is there all the same.
+    let lost = counts.reasons().filter(|(reason, _)| *reason != Reason::StudyUnlabelled);
+    let left_out = lost.map(|(reason, count)| (reason.name().to_owned(), count)).collect();
+    Ok(Loaded { datasets: vec![dataset], left_out })
+}
+
+fn mura(root: &Path) -> Result<Loaded> {
+    Ok(Vec::from(mura::read(&MuraSource::new(root.to_path_buf()))?).into())
 }
 
 fn phantoms(request: &Request) -> Dataset {

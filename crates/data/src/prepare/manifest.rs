@@ -29,6 +29,9 @@ pub struct Provenance {
     pub counts: Counts,
     /// Images that were left out.
     pub skipped: Vec<SkippedImage>,
+    /// What the source left out before that, by reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub left_out: BTreeMap<String, usize>,
     /// Hash of [`MANIFEST`].
     pub manifest_sha256: String,
     /// Hash of every image by its path in the folder.

@@ -24,6 +24,7 @@ use serde::Serialize;
 
 use self::folder::Folder;
 use self::journal::{Entry, Journal, fingerprint};
+use self::kinds::Loaded;
 pub use self::kinds::{KINDS, Kind, Request, kind};
 pub use self::manifest::{Counts, MANIFEST, Origin, PROVENANCE, Provenance, SkippedImage};
 use crate::error::{DataError, ImageFault, Result};
@@ -50,7 +51,7 @@ pub struct Summary {
     pub images: usize,
     /// Reports with text.
     pub texts: usize,
-    /// Images that were left out, by reason.
+    /// What was left out, by reason: images, and studies and reports of a source that says why.
     pub skipped: BTreeMap<String, usize>,
     /// How long it took (s).
     pub seconds: f64,
@@ -90,7 +91,7 @@ pub fn prepare(
     if size == 0 {
         return Err(DataError::Setting { key: "--size", value: "0".to_owned(), why: "at least one pixel" });
     }
-    let datasets = (kind.load)(request)?;
+    let Loaded { datasets, left_out } = (kind.load)(request)?;
     let folder = Folder::open(out)?;
     let journal = Journal::open(&folder)?;
     let stores: Vec<ImageStore> = datasets.iter().map(|dataset| ImageStore::new(dataset, size, 0)).collect();
@@ -105,7 +106,7 @@ pub fn prepare(
             Ok(made)
         })
         .collect::<Result<_>>()?;
-    let outcome = Outcome::new(&datasets, &jobs, made)?;
+    let outcome = Outcome { left_out, ..Outcome::new(&datasets, &jobs, made)? };
     let stale: HashSet<&String> = journal.names().filter(|name| !outcome.images.contains_key(*name)).collect();
     folder.remove(stale.into_iter().cloned())?;
     let generated = |value| kind.generated.then_some(value);
@@ -153,6 +154,8 @@ struct Outcome {
     manifest: Vec<u8>,
     images: BTreeMap<String, Entry>,
     skipped: Vec<SkippedImage>,
+    /// What the source left out by itself, by reason.
+    left_out: BTreeMap<String, usize>,
     counts: Counts,
 }
 
@@ -161,8 +164,13 @@ impl Outcome {
     fn new(datasets: &[Dataset], jobs: &[Job], made: Vec<Result<Entry, ImageFault>>) -> Result<Self> {
         let mut writer = manifest::Writer::new()?;
         let mut patients = HashSet::new();
-        let mut outcome =
-            Self { manifest: Vec::new(), images: BTreeMap::new(), skipped: Vec::new(), counts: Counts::default() };
+        let mut outcome = Self {
+            manifest: Vec::new(),
+            images: BTreeMap::new(),
+            skipped: Vec::new(),
+            left_out: BTreeMap::new(),
+            counts: Counts::default(),
+        };
         let mut pairs = jobs.iter().zip(made);
         for dataset in datasets {
             for study in &dataset.studies {
@@ -206,6 +214,7 @@ impl Outcome {
             size,
             counts: self.counts.clone(),
             skipped: self.skipped.clone(),
+            left_out: self.left_out.clone(),
             manifest_sha256: fsx::sha256_hex(&self.manifest),
             images: self.images.iter().map(|(name, entry)| (name.clone(), entry.sha256.clone())).collect(),
         };
@@ -220,7 +229,7 @@ impl Outcome {
     }
 
     fn summary(&self, seconds: f64) -> Summary {
-        let mut skipped = BTreeMap::new();
+        let mut skipped = self.left_out.clone();
         for image in &self.skipped {
             *skipped.entry(image.reason.clone()).or_default() += 1;
         }

@@ -6,15 +6,14 @@ use std::path::Path;
 
 use data::error::DataError;
 use data::image::{GrayImage, encode};
-
 use data::record::{Dataset, ImageSource, Split};
 use data::report::cleaning::{Cleaning, Part, ReportRules};
-use data::source::mimic::{CLASSES, Counts, LabelTable, MimicSource, Reason, Uncertain, read};
+use data::source::mimic::{CLASSES, Counts, Keep, LabelTable, MimicSource, Reason, Uncertain, read};
 use data::source::parts::SourceConfig;
 use data::store::ImageStore;
 use tempfile::TempDir;
 
-use crate::support::write;
+use crate::support::{output, write};
 
 // The official headers.
 const SPLIT_HEADER: &str = "dicom_id,study_id,subject_id,split";
@@ -92,13 +91,13 @@ fn download() -> TempDir {
 fn load(dir: &TempDir, change: impl FnOnce(&mut MimicSource)) -> (Dataset, Counts) {
     let mut source = MimicSource::new(dir.path());
     change(&mut source);
-    read(&source).unwrap()
+    read(&source, Keep::WithImage).unwrap()
 }
 
 fn message(dir: &TempDir, change: impl FnOnce(&mut MimicSource)) -> String {
     let mut source = MimicSource::new(dir.path());
     change(&mut source);
-    read(&source).unwrap_err().to_string()
+    read(&source, Keep::WithImage).unwrap_err().to_string()
 }
 
 fn ids(data: &Dataset) -> Vec<(&str, &str, Split, usize)> {
@@ -419,7 +418,7 @@ fn no_error_and_no_debug_output_shows_ids_or_texts() {
     for secret in ["10000032", "50414267", "cardiomegaly.", "0a-1"] {
         assert!(!shown.contains(secret), "{secret}: {shown}");
     }
-    let error = read(&MimicSource::new(Path::new("/nowhere"))).unwrap_err();
+    let error = read(&MimicSource::new(Path::new("/nowhere")), Keep::WithImage).unwrap_err();
     assert!(matches!(error, DataError::Io { .. }) && error.to_string().contains("/nowhere"));
 }
 
@@ -451,4 +450,34 @@ fn tables_of_full_size_are_read_in_seconds() {
     assert_eq!((data.studies.len(), counts.skipped(Reason::OtherView)), (1, 188_555));
     assert_eq!(counts.skipped(Reason::ImageMissing), 188_554);
     assert!(start.elapsed().as_secs() < 60, "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_download_is_prepared_with_studies_that_have_a_text_alone() {
+    let dir = download();
+    for ((dicom, subject, study, ..), value) in ROWS.iter().zip(0_u8..) {
+        let pixels = (0..64).map(|i| i * 3 + value).collect();
+        let bytes = encode::png(&GrayImage { width: 8, height: 8, pixels }).unwrap();
+        write(dir.path(), &format!("{}/{dicom}.jpg", folder_of(*subject, *study)), &bytes);
+    }
+    // One image cut short, one report without a text.
+    let image = dir.path().join("files/p11/p11000032/s53189527/0b-2.jpg");
+    let bytes = std::fs::read(&image).unwrap();
+    data::fsx::write_atomic(&image, &bytes[..bytes.len() - 9]).unwrap();
+    write(dir.path(), "files/p12/p12000764/s50771383.txt", b"FINAL REPORT\n INDICATION: cough\n");
+    let out = tempfile::tempdir().unwrap();
+    let [root, out] = [dir.path(), &out.path().join("prepared")].map(|path| path.to_str().unwrap().to_owned());
+    let (printed, _) = output(&["prepare", "mimic-cxr", "--root", &root, "--out", &out, "--size", "32", "--json"], 0);
+    let mut summary: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    assert!(summary.as_object_mut().unwrap().remove("seconds").unwrap().as_f64().unwrap() >= 0.0);
+    let skipped = serde_json::json!({"other_view": 3, "study_without_image": 1, "truncated": 1});
+    let expected = serde_json::json!({"patients": 3, "studies": 4, "images": 3, "texts": 4, "skipped": skipped});
+    assert_eq!(summary, expected);
+    // What was prepared is fit for use and names no patient in a path.
+    let (printed, _) = output(&["verify", &out, "--json"], 0);
+    let found: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(found["images"], 3);
+    let manifest = std::fs::read_to_string(Path::new(&out).join("pairs.csv")).unwrap();
+    assert_eq!(manifest.matches("images/0000/").count(), 3);
+    assert!(!manifest.contains("0a-1") && !manifest.contains("files/"), "{manifest}");
 }

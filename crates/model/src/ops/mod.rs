@@ -24,6 +24,18 @@ pub fn l2_normalize(x: Tensor<2>) -> Tensor<2> {
     x / norm
 }
 
+/// Mean cosine of different rows of unit length, `[1]`, without a gradient: 1 where all rows are one, about 0 where they
+/// point everywhere; 0 for a single row.
+///
+/// # Shapes
+/// `[B, E]` to `[1]`.
+pub fn mean_similarity(rows: Tensor<2>) -> Tensor<1> {
+    let b = rows.dims()[0] as f64;
+    // The squared length of the sum holds every pair twice and every row with itself once.
+    let all = rows.without_autodiff().sum_dim(0).square().sum();
+    (all - b).div_scalar((b * (b - 1.0)).max(1.0))
+}
+
 /// Row-wise log-softmax composed of maximum, exponential and sum.
 ///
 /// # Shapes

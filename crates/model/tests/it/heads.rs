@@ -5,7 +5,7 @@ use burn::tensor::{Device, Tensor};
 use model::head::classifier::ImageClassifierConfig;
 use model::image::ImageEncoderConfig;
 use model::image::resnet::{BlockKind, ResNetConfig};
-use model::ops::{bce_with_logits, gelu, l2_normalize, log_softmax_rows};
+use model::ops::{bce_with_logits, gelu, l2_normalize, log_softmax_rows, mean_similarity};
 use model::projection::ProjectionConfig;
 use model::text::bert::BertConfig;
 use model::text::{TextEncoderConfig, TextInput};
@@ -35,6 +35,21 @@ fn operations() {
     check(&golden, "l2_normalize_zero", l2_normalize);
     check(&golden, "log_softmax_two", log_softmax_rows);
     check(&golden, "log_softmax_large", log_softmax_rows);
+}
+
+#[test]
+fn the_mean_similarity_is_that_of_all_pairs() {
+    let device = device();
+    let of = |rows: &[[f32; 2]]| {
+        let rows: Vec<f32> = rows.concat();
+        let rows = Tensor::<1>::from_floats(rows.as_slice(), &device).reshape([-1, 2]);
+        mean_similarity(rows).into_scalar::<f32>()
+    };
+    let (x, y, d) = ([1.0, 0.0], [0.0, 1.0], [0.6, 0.8]);
+    // Pairs: x y = 0, x d = 0.6, y d = 0.8. Four products and sums of single precision lose less than 1e-6.
+    for (rows, expected) in [(vec![x, x, x], 1.0), (vec![x, y], 0.0), (vec![x, y, d], 1.4 / 3.0), (vec![d], 0.0)] {
+        assert!((of(&rows) - expected).abs() < 1e-6, "{rows:?}: {}", of(&rows));
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use engine::objective::{Context, Embeds, LossTerm, Losses, Objective};
 use engine::upload::{Preprocess, texts};
 use model::DualEncoder;
 use model::head::topics::TopicHeads;
+use model::ops::mean_similarity;
 use model::text::TextInput;
 use serde::{Deserialize, Serialize};
 
@@ -162,7 +163,11 @@ impl Objective for ConVirt {
                 LossTerm { name: "image_to_text", value: mean(sum.image_to_text), weight: self.loss.lambda },
                 LossTerm { name: "text_to_image", value: mean(sum.text_to_image), weight: 1.0 - self.loss.lambda },
             ],
-            metrics: vec![("accuracy", mean(sum.accuracy))],
+            metrics: vec![
+                ("accuracy", mean(sum.accuracy)),
+                ("image_similarity", mean_similarity(embeds.image.clone())),
+                ("text_similarity", mean_similarity(embeds.text.clone())),
+            ],
         };
         if let Some(topics) = &embeds.topics {
             for (name, predicted) in [("image_topics", &topics.image), ("text_topics", &topics.text)] {

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests on inputs of their own")]
 
+mod canary;
 mod cli;
 mod config_keys;
 mod contract;

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
+use super::Keep;
 use super::files::Found;
 use super::tables::Listed;
 
 /// Why something is left out or has no text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
     /// Images of a view that is not kept.
     OtherView,
@@ -29,6 +29,29 @@ pub enum Reason {
     ReportTooShort,
     /// Studies that the label table does not list; they are kept, not labelled.
     StudyUnlabelled,
+}
+
+impl Reason {
+    /// Its name in reports for machines.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OtherView => "other_view",
+            Self::ImageMissing => "image_missing",
+            Self::StudyWithoutImage => "study_without_image",
+            Self::ReportMissing => "report_missing",
+            Self::ReportUnreadable => "report_unreadable",
+            Self::ReportSpecial => "report_special",
+            Self::ReportWithoutSection => "report_without_section",
+            Self::ReportTooShort => "report_too_short",
+            Self::StudyUnlabelled => "study_unlabelled",
+        }
+    }
+}
+
+impl Serialize for Reason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
 }
 
 /// Counts of what was read.
@@ -77,11 +100,12 @@ impl Counts {
     }
 
     /// Counts one study.
-    pub(super) fn add(&mut self, listed: &Listed, found: &Found) {
+    pub(super) fn add(&mut self, listed: &Listed, found: &Found, keep: Keep) {
         self.skip(Reason::OtherView, listed.other_views);
         self.skip(Reason::ImageMissing, listed.images.len() - found.images.len());
         if found.images.is_empty() {
-            self.skip(Reason::StudyWithoutImage, 1);
+            let is_kept = keep == Keep::WithImageOrText && found.text.is_ok();
+            self.skip(Reason::StudyWithoutImage, usize::from(!is_kept));
             return;
         }
         self.studies += 1;

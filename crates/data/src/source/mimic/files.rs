@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::super::table::decode;
 use super::tables::Listed;
-use super::{MimicSource, Reason};
+use super::{Keep, MimicSource, Reason};
 use crate::error::DataError;
 use crate::fsx;
 use crate::report::cleaning::{Cleaned, Cleaning, NoText};
@@ -34,12 +34,12 @@ pub(super) struct FoundImage {
 }
 
 /// Looks for the images of every study and reads its report, on all cores; the result is in the order of the studies.
-pub(super) fn look_up(studies: &[Listed], source: &MimicSource) -> Vec<Found> {
+pub(super) fn look_up(studies: &[Listed], source: &MimicSource, keep: Keep) -> Vec<Found> {
     let reports = if source.reports.as_os_str().is_empty() { &source.root } else { &source.reports };
-    studies.par_iter().map(|study| look_up_one(study, source, reports)).collect()
+    studies.par_iter().map(|study| look_up_one(study, source, reports, keep)).collect()
 }
 
-fn look_up_one(study: &Listed, source: &MimicSource, reports: &Path) -> Found {
+fn look_up_one(study: &Listed, source: &MimicSource, reports: &Path, keep: Keep) -> Found {
     let folder = source.root.join(study_folder(study));
     let images = study.images.iter().filter_map(|image| {
         let path = folder.join(format!("{}.jpg", image.id));
@@ -47,7 +47,7 @@ fn look_up_one(study: &Listed, source: &MimicSource, reports: &Path) -> Found {
     });
     let images: Vec<FoundImage> = images.collect();
     let mut legacy = 0;
-    let text = if images.is_empty() {
+    let text = if images.is_empty() && keep == Keep::WithImage {
         Err(Reason::ReportMissing)
     } else if source.text.cleaning == Cleaning::Mgca && is_special(study.study) {
         Err(Reason::ReportSpecial)

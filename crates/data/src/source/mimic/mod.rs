@@ -139,7 +139,7 @@ impl MimicSource {
     /// # Errors
     /// As [`read`].
     pub fn parts(&self) -> Result<Parts> {
-        let (all, counts) = read(self)?;
+        let (all, counts) = read(self, Keep::WithImage)?;
         counts.log(&all.name);
         let empty = Dataset { name: all.name, classes: all.classes, studies: Vec::new() };
         let mut parts = Parts { train: empty.clone(), validate: empty.clone(), test: empty, categories: None };
@@ -177,25 +177,34 @@ impl MimicSource {
     }
 }
 
+/// Which studies are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// Those with an image, which can be trained and tested on.
+    WithImage,
+    /// Those with a text alone too.
+    WithImageOrText,
+}
+
 /// Reads the tables, looks which images are there and reads the reports. Studies keep the order of the split table;
 /// their rows are rows of it.
 ///
 /// An image or a report that is not there, and a report that cannot be read or has no text, is counted. A study without
-/// any image is left out and counted; one without a label row is not labelled.
+/// any image is left out and counted, unless its text is to be kept; one without a label row is not labelled.
 ///
 /// # Errors
 /// [`DataError::Io`] where a table is missing or broken, [`DataError::Column`] where one lacks a column,
 /// [`DataError::Rows`] with all faults of one table, [`DataError::Leak`] for a patient in two splits,
 /// [`DataError::Setting`] for an unknown class, [`DataError::Empty`] where no image is left.
-pub fn read(source: &MimicSource) -> Result<(Dataset, Counts)> {
+pub fn read(source: &MimicSource, keep: Keep) -> Result<(Dataset, Counts)> {
     let classes = source.class_names()?;
     let tables::Tables { name, studies: listed } = tables::read(source, &classes)?;
-    let found = look_up(&listed, source);
+    let found = look_up(&listed, source, keep);
     let mut counts = Counts::default();
     let mut data = Dataset { name, classes, studies: Vec::with_capacity(listed.len()) };
     for (study, found) in listed.into_iter().zip(found) {
-        counts.add(&study, &found);
-        append(&mut data.studies, study, found, source.group_images);
+        counts.add(&study, &found, keep);
+        append(&mut data.studies, study, found, source.group_images, keep);
     }
     if data.studies.is_empty() {
         let what = if counts.skipped(Reason::ImageMissing) == 0 {
@@ -211,21 +220,25 @@ pub fn read(source: &MimicSource) -> Result<(Dataset, Counts)> {
     Ok((data, counts))
 }
 
-/// Adds the samples of one study: one, or one an image.
-fn append(studies: &mut Vec<Study>, listed: Listed, found: Found, group: bool) {
-    let Some(first) = found.images.first() else { return };
+/// Adds the samples of one study: one, or one an image; a text alone is one.
+fn append(studies: &mut Vec<Study>, listed: Listed, found: Found, group: bool, keep: Keep) {
+    let first = found.images.first();
+    if first.is_none() && (keep == Keep::WithImage || found.text.is_err()) {
+        return;
+    }
+    let (view, row) = first.map_or((String::new(), listed.row), |image| (image.view.clone(), image.row));
     let study = Study {
         patient_id: Phi::new(listed.subject.to_string()),
         study_id: Phi::new(listed.study.to_string()),
         images: Vec::new(),
         sentences: found.text.map_or_else(|_| Vec::new(), |text| text.texts.into_iter().map(Phi::new).collect()),
         labels: listed.labels,
-        view: first.view.clone(),
+        view,
         split: listed.split,
-        row: first.row,
+        row,
     };
     let file = |path: PathBuf| ImageSource::File(Phi::new(path));
-    if group {
+    if group || found.images.is_empty() {
         let images = found.images.into_iter().map(|image| file(image.path)).collect();
         studies.push(Study { images, ..study });
     } else {

@@ -30,7 +30,7 @@ pub(super) struct Listed {
     pub(super) subject: u32,
     pub(super) split: Split,
     /// First row of the split table that names it.
-    row: usize,
+    pub(super) row: usize,
     /// Images of the views that are kept.
     pub(super) images: Vec<Image>,
     /// How many images have other views.
