@@ -130,6 +130,11 @@ impl StateStore {
             let _ = fsx::remove_dir_all(&temporary);
         }
         written?;
+        self.prune()
+    }
+
+    /// Removes all but the last states.
+    fn prune(&self) -> Result<()> {
         for old in self.steps()?.into_iter().rev().skip(KEPT) {
             fsx::remove_dir_all(&self.folder.join(name(old)))?;
         }
@@ -164,7 +169,7 @@ impl StateStore {
                 fsx::remove_dir_all(&self.folder.join(name))?;
             }
         }
-        Ok(())
+        self.prune()
     }
 
     fn names(&self) -> Result<Vec<String>> {

@@ -137,6 +137,8 @@ pub fn main(args: &Args) -> Result<String, TrainError> {
     if goes_on && !args.force_resume {
         resume::compare(&run_dir, &resolved.recipe, &device.1)?;
     }
+    // Before any other file: a folder with a configuration is a run to go on with, whenever it is killed.
+    run_dir.write_config(&config::to_toml(&resolved.recipe)?)?;
     log.attach(&run_dir.log())?;
     tracing::info!(recipe = args.recipe(), run = %run_dir.path().display(), device = %device.1, "run");
     let options = RunOptions { run: run_dir, ui: args.ui, device, goes_on, force: args.force_resume, interrupts };

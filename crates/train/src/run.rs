@@ -13,7 +13,6 @@ use data::source::parts::{Parts, SourceConfig};
 use data::text::Tokenizer;
 use engine::checkpoint::{Architecture, Card, Checkpoint, TextCard};
 use engine::clock::{Stopwatch, peak_memory_bytes};
-use engine::config;
 use engine::fit::{FitConfig, Start, fit, update};
 use engine::interrupt::Interrupts;
 use engine::objective::{Context, Objective};
@@ -72,7 +71,6 @@ pub fn run(resolved: &Resolved, options: &RunOptions) -> Result<Value, TrainErro
     let clock = Stopwatch::start();
     let recipe = &resolved.recipe;
     let run = &options.run;
-    run.write_config(&config::to_toml(recipe)?)?;
     run.write_environment(&resume::environment(recipe, &options.device.1)?)?;
     let parts = recipe.data.source.parts()?;
     for part in [&parts.train, &parts.validate, &parts.test] {
