@@ -118,6 +118,14 @@ pub fn remove_dir_all(path: &Path) -> Result<()> {
     }
 }
 
+/// Bytes that this process may still write to the disk of a folder.
+///
+/// # Errors
+/// [`DataError::Io`] where the system does not say.
+pub fn available_space(folder: &Path) -> Result<u64> {
+    fs4::available_space(folder).map_err(failed("ask for the free space of", folder))
+}
+
 /// The content of a file of at most `limit` bytes.
 ///
 /// # Errors

@@ -72,6 +72,20 @@ pub enum EngineError {
         /// Updates done.
         step: u64,
     },
+    /// There is no room for the states of a run.
+    #[error(
+        "{}: {} MiB are free, and the saved states of this run need {} MiB: make room, choose another --out, or save no \
+         states on the way with --set run.save_every=0",
+        path.display(), available >> 20, (needed >> 20) + 1
+    )]
+    Space {
+        /// Where they would lie.
+        path: PathBuf,
+        /// Bytes that are needed.
+        needed: u64,
+        /// Bytes that are free.
+        available: u64,
+    },
     /// A run cannot go on under another configuration, data set or version.
     #[error(
         "{}: the run was started with other settings:\n{}\nGo on with the old ones (--resume {}), take a new --out, or \
@@ -96,6 +110,7 @@ impl EngineError {
             | Self::Changed { .. }
             | Self::Model(model::ModelError::Config { .. }) => 2,
             Self::Data(DataError::Io { source, .. }) if is_storage(source) => 4,
+            Self::Space { .. } => 4,
             Self::Data(error) => error.exit_code(),
             Self::Interrupted { signal, .. } => 128 + signal,
             Self::Device { .. } | Self::Checkpoint { .. } | Self::NonFinite { .. } | Self::Model(_) => 1,

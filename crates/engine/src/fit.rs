@@ -16,7 +16,7 @@ use crate::clock::Stopwatch;
 use crate::error::{EngineError, Result};
 use crate::objective::{Context, Embeds, Losses, Objective};
 use crate::optim::{OptimConfig, clip_global_norm, number_parameters};
-use crate::state::{SavedState, TrainState};
+use crate::state::{Origin, SavedState, TrainState};
 
 /// What the loop does besides the objective.
 #[derive(Debug, Clone)]
@@ -58,20 +58,29 @@ impl<O> std::fmt::Debug for Start<O> {
 
 impl<O: Objective> Start<O> {
     /// The beginning.
-    pub fn fresh(objective: O, optim: &OptimConfig, data_sha256: &str) -> Self {
+    pub fn fresh(objective: O, optim: &OptimConfig, origin: Origin) -> Self {
         let objective = number_parameters(objective);
         let optimizer = optim.init(&objective);
-        let state = TrainState { data_sha256: data_sha256.to_owned(), ..TrainState::default() };
-        Self { objective, optimizer, state }
+        Self { objective, optimizer, state: TrainState::new(origin) }
     }
 
-    /// A saved state.
+    /// A saved state, which goes on as a run of `origin`.
     ///
     /// # Errors
     /// As [`SavedState::restore`].
-    pub fn resumed(saved: SavedState, objective: O, optim: &OptimConfig) -> Result<Self> {
+    pub fn resumed(saved: SavedState, objective: O, optim: &OptimConfig, origin: Origin) -> Result<Self> {
         let (objective, optimizer, state) = saved.restore(objective, optim)?;
-        Ok(Self { objective, optimizer, state })
+        Ok(Self { objective, optimizer, state: TrainState { origin, ..state } })
+    }
+
+    /// Updates done.
+    pub fn step(&self) -> u64 {
+        self.state.step
+    }
+
+    /// What is trained.
+    pub fn objective(&self) -> &O {
+        &self.objective
     }
 }
 
@@ -144,7 +153,7 @@ pub fn fit<O: Objective>(
     observer: &mut impl Observer<O>,
 ) -> Result<O> {
     let Start { mut objective, mut optimizer, mut state } = start;
-    let mut batches = loader.run(state.step, config.steps);
+    let mut batches = loader.run(position(&state), config.steps);
     let mut saved = state.step;
     while state.step < config.steps && !has_converged(&state, config) {
         let clock = Stopwatch::start();
@@ -159,6 +168,8 @@ pub fn fit<O: Objective>(
         objective = updated.objective;
         let mut scalars = updated.scalars;
         state.step += 1;
+        state.samples += batch.len as u64;
+        (state.epoch, state.position) = (state.step / loader.steps_per_epoch(), state.step % loader.steps_per_epoch());
         if let Some((what, value)) = updated.skipped {
             note_skipped(&mut state, &what, value)?;
         }
@@ -195,6 +206,18 @@ pub fn fit<O: Objective>(
         observer.on_save(&objective, &optimizer, &state)?;
     }
     Ok(objective)
+}
+
+/// The batch that comes next. Tests switch it off, as they do [`seed_device`], to see that a run needs it to go on.
+fn position(state: &TrainState) -> u64 {
+    fail::fail_point!("fit-position", |_| 0);
+    state.step
+}
+
+/// Sets the random numbers of the device, which dropout draws from.
+fn seed_device(device: &Device, seed: u64) {
+    fail::fail_point!("fit-seed", |_| ());
+    device.seed(seed);
 }
 
 /// Whether the validation loss has not fallen for as long as the configuration waits.
@@ -266,7 +289,7 @@ pub fn gradients<O: Objective>(
     let parts = match micro_batch_size {
         Some(size) if size < batch.len => batch.micro_batches(size),
         _ => {
-            device.seed(seed);
+            seed_device(device, seed);
             let uploaded = objective.upload(batch, device);
             let losses = objective.losses(&objective.encode(&uploaded, ctx), ctx);
             return (GradientsParams::from_grads(losses.total().backward(), objective), losses);
@@ -282,7 +305,7 @@ pub fn gradients<O: Objective>(
         .iter()
         .enumerate()
         .map(|(i, part)| {
-            device.seed(part_seed(i));
+            seed_device(device, part_seed(i));
             twin.encode(part, ctx)
         })
         .collect();
@@ -302,7 +325,7 @@ pub fn gradients<O: Objective>(
     sum.accumulate(objective, GradientsParams::from_grads(backward, objective));
     let mut starts = vec![0; leaves.len()];
     for (i, part) in parts.iter().enumerate() {
-        device.seed(part_seed(i));
+        seed_device(device, part_seed(i));
         let mut surrogate: Option<Tensor<1>> = None;
         for (column, row) in objective.encode(part, ctx).into_rows().into_iter().enumerate() {
             let end = starts[column] + row.dims()[0];

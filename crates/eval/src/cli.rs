@@ -10,6 +10,7 @@ use data::source::parts::{PairsSource, Parts, PhantomSource, SourceConfig};
 use data::split::SplitConfig;
 use engine::checkpoint::Checkpoint;
 use engine::device::DeviceSpec;
+use engine::interrupt::Interrupts;
 use engine::logging;
 use engine::progress::Ui;
 use serde_json::{Map, Value, json};
@@ -177,6 +178,8 @@ impl Common {
             ks: ks.to_vec(),
             bootstrap: Bootstrap { resamples: self.resamples, ..Bootstrap::default() },
             cache_bytes: 0,
+            // Nothing is written before the end: a signal may end the program as it is.
+            interrupts: Interrupts::default(),
         })
     }
 }

@@ -16,8 +16,8 @@ use rayon::prelude::*;
 use crate::error::Result;
 use crate::ranking::Embeddings;
 
-/// Called with the number of items done.
-pub type Tick<'a> = &'a dyn Fn(usize);
+/// Called with the number of items done; an error ends the work.
+pub type Tick<'a> = &'a dyn Fn(usize) -> Result<()>;
 
 /// Every image of a store as (study, image within the study), in order.
 pub fn all_images(store: &ImageStore, num_studies: usize) -> Vec<(usize, usize)> {
@@ -27,7 +27,7 @@ pub fn all_images(store: &ImageStore, num_studies: usize) -> Vec<(usize, usize)>
 /// Runs `forward` over images, batch by batch; returns its rows one after another and their width.
 ///
 /// # Errors
-/// If an image cannot be read.
+/// If an image cannot be read; what `tick` returns.
 pub fn map_images(
     store: &ImageStore,
     images: &[(usize, usize)],
@@ -46,7 +46,7 @@ pub fn map_images(
         let output = forward(preprocess.images(&pixels, chunk.len(), size, device));
         width = output.dims()[1];
         rows.extend(output.into_data().iter::<f32>());
-        tick((done * batch_size + chunk.len()).min(images.len()));
+        tick((done * batch_size + chunk.len()).min(images.len()))?;
     }
     Ok((width, rows))
 }

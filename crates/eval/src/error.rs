@@ -32,6 +32,12 @@ pub enum EvalError {
     /// A prompt set could not be read.
     #[error(transparent)]
     Prompt(#[from] PromptError),
+    /// A signal asked the program to end.
+    #[error("interrupted while evaluating: the same command evaluates again")]
+    Interrupted {
+        /// Number of the signal.
+        signal: u8,
+    },
     /// The data lack something that the task needs.
     #[error("{data}: {what}")]
     Unfit {
@@ -54,6 +60,7 @@ impl EvalError {
         match self {
             Self::Data(error) => error.exit_code(),
             Self::Engine(error) => error.exit_code(),
+            Self::Interrupted { signal } => 128 + signal,
             Self::Prompt(_) | Self::Unfit { .. } => 2,
             Self::Model(_) | Self::Metric(_) | Self::Ranking(_) => 1,
         }

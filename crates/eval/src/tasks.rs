@@ -7,13 +7,14 @@ use data::source::parts::Categories;
 use data::store::ImageStore;
 use data::text::Tokenizer;
 use engine::checkpoint::Checkpoint;
+use engine::interrupt::Interrupts;
 use engine::progress::{Progress, Ui};
 use engine::upload::Preprocess;
 use model::DualEncoder;
 use model::image::ImageEncoder;
 
 use crate::classes::{ClassFigures, class_figures};
-use crate::embed::{Embedded, ImageEmbeddings, TextTower, all_images, embed_images, image_features, map_images};
+use crate::embed::{Embedded, ImageEmbeddings, TextTower, Tick, all_images, embed_images, image_features, map_images};
 use crate::error::{EvalError, Result};
 use crate::linear_probe::{ProbeConfig, ProbeSet, linear_probe};
 use crate::metric::Bootstrap;
@@ -35,6 +36,8 @@ pub struct Tools {
     pub bootstrap: Bootstrap,
     /// Bound on decoded images in memory (bytes).
     pub cache_bytes: usize,
+    /// Signals that end a task between two batches.
+    pub interrupts: Interrupts,
 }
 
 /// A data set whose images are decoded on demand.
@@ -51,16 +54,24 @@ impl Tools {
             let what = "this part has no studies: use more data or another split".to_owned();
             return Err(EvalError::Unfit { data: dataset.name.clone(), what });
         }
+        self.check_interrupts()?;
         let store = ImageStore::new(dataset, preprocess.source_size, self.cache_bytes);
         let images = all_images(&store, dataset.studies.len());
         Ok(Opened { dataset, store, images })
     }
 
-    fn progress<T>(&self, label: &str, total: usize, body: impl FnOnce(&dyn Fn(usize)) -> T) -> T {
+    fn check_interrupts(&self) -> Result<()> {
+        self.interrupts.signal().map_or(Ok(()), |signal| Err(EvalError::Interrupted { signal }))
+    }
+
+    fn progress<T>(&self, label: &str, total: usize, body: impl FnOnce(Tick<'_>) -> Result<T>) -> Result<T> {
         let progress = Progress::new(self.ui, label, total as u64);
-        let result = body(&|done| progress.set(done as u64, ""));
+        let result = body(&|done| {
+            progress.set(done as u64, "");
+            self.check_interrupts()
+        })?;
         progress.finish("");
-        result
+        Ok(result)
     }
 }
 
@@ -179,7 +190,7 @@ pub fn probe(
             rows.push(image_features(encoder, store, images, preprocess, tools.batch_size, &tools.device, &shifted)?);
             before += part.images.len();
         }
-        Ok::<_, EvalError>(rows)
+        Ok(rows)
     })?;
     let sets: Vec<ProbeSet<'_>> = opened
         .iter()

@@ -3,12 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Parser;
-use data::error::DataError;
 use engine::EngineError;
 use engine::config::{self, Layer};
 use engine::device::DeviceSpec;
 use engine::error::RunDirProblem;
-use engine::interrupt::Interrupts;
 use engine::logging;
 use engine::progress::Ui;
 use engine::run_dir::RunDir;
@@ -129,11 +127,6 @@ pub fn main(args: &Args) -> Result<String, TrainError> {
     }
     let (run_dir, goes_on) = args.run_dir()?;
     let _lock = run_dir.lock()?;
-    let interrupts = Interrupts::listen().map_err(|error| DataError::Io {
-        action: "listen for signals in",
-        path: run_dir.path().to_owned(),
-        source: error,
-    })?;
     if goes_on && !args.force_resume {
         resume::compare(&run_dir, &resolved.recipe, &device.1)?;
     }
@@ -141,7 +134,7 @@ pub fn main(args: &Args) -> Result<String, TrainError> {
     run_dir.write_config(&config::to_toml(&resolved.recipe)?)?;
     log.attach(&run_dir.log())?;
     tracing::info!(recipe = args.recipe(), run = %run_dir.path().display(), device = %device.1, "run");
-    let options = RunOptions { run: run_dir, ui: args.ui, device, goes_on, force: args.force_resume, interrupts };
+    let options = RunOptions { run: run_dir, ui: args.ui, device, goes_on, force: args.force_resume };
     let figures = run(&resolved, &options)?;
     if args.json {
         return Ok(format!("{figures:#}\n"));

@@ -11,6 +11,8 @@ use train::cli::{Args, main as run};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // Tests build this program with failpoints, which they switch by the environment.
+    let _failpoints = fail::has_failpoints().then(fail::FailScenario::setup);
     match run(&Args::parse()) {
         // A closed pipe (`| head`) is no failure.
         Ok(text) => {

@@ -12,7 +12,8 @@ use engine::objective::{Context, Objective};
 use engine::progress::Progress;
 use engine::run_dir::RunDir;
 use engine::sink::{MetricSink, MultiSink};
-use engine::state::{StateStore, TrainState};
+use engine::state::writer::StateWriter;
+use engine::state::{Snapshot, TrainState};
 
 /// Shows and keeps what happens in a run.
 pub struct Recorder<'a, F> {
@@ -35,7 +36,7 @@ pub struct Recorder<'a, F> {
     /// Saves the module that evaluation loads.
     pub save: F,
     /// States to go on from.
-    pub states: StateStore,
+    pub states: StateWriter,
     /// Signals that ask the run to end.
     pub interrupts: Interrupts,
     /// Watches the embeddings of images and of texts.
@@ -133,7 +134,7 @@ where
     fn on_save(&mut self, objective: &O, optimizer: &ModuleOptimizer, state: &TrainState) -> Result<()> {
         // Metrics up to this step must outlive a crash that this state outlives.
         self.sinks.flush()?;
-        self.states.save(objective, optimizer, state)
+        self.states.save(Snapshot::take(objective, optimizer, state))
     }
 
     fn interrupted(&self) -> Option<u8> {

@@ -63,6 +63,9 @@ pub struct RunSection {
     /// Updates between two saved states, from which a run goes on after it was interrupted; 0 saves the last alone.
     #[serde(default = "default_save_every")]
     pub save_every: u64,
+    /// States of updates that this divides are kept for ever; 0 keeps the last two alone.
+    #[serde(default)]
+    pub keep_every: u64,
 }
 
 fn default_save_every() -> u64 {

@@ -9,15 +9,16 @@ use engine::EngineError;
 use engine::config;
 use engine::device::compiled;
 use engine::run_dir::{Environment, RunDir};
-use toml::Value;
+use engine::state::Origin;
 
 use crate::error::TrainError;
 use crate::recipe::Recipe;
 
 /// Keys that change nothing of what is learned: a run may go on under other values.
-const FREE: [&str; 7] = [
+const FREE: [&str; 8] = [
     "run.log_every",
     "run.save_every",
+    "run.keep_every",
     "data.num_workers",
     "data.cache_mib",
     "eval.batch_size",
@@ -57,7 +58,7 @@ pub fn compare(run: &RunDir, recipe: &Recipe, device: &str) -> Result<(), TrainE
     let environment = environment(recipe, device)?;
     let read = |path: PathBuf| data::fsx::read_capped(&path, 1 << 20);
     let old = String::from_utf8_lossy(&read(run.config())?).into_owned();
-    let mut difference = differences(&flat(&old), &flat(&config::to_toml(recipe)?));
+    let mut difference = differences(&values(&old), &config::flat(recipe)?);
     // A run that stopped before it wrote its environment has saved nothing that could differ.
     if let Ok(bytes) = read(run.environment())
         && let Ok(old) = serde_json::from_slice::<Environment>(&bytes)
@@ -73,6 +74,22 @@ pub fn compare(run: &RunDir, recipe: &Recipe, device: &str) -> Result<(), TrainE
     refuse(run, difference)
 }
 
+/// Compares what the saved state of a run was made from with what it is to go on with: files, which a configuration names
+/// and does not hold.
+///
+/// # Errors
+/// [`EngineError::Changed`].
+pub fn compare_origin(run: &RunDir, old: &Origin, new: &Origin) -> Result<(), TrainError> {
+    let mut difference = Vec::new();
+    if old.data_sha256 != new.data_sha256 {
+        difference.push("  the studies to train on are others".to_owned());
+    }
+    if old.tokenizer_sha256 != new.tokenizer_sha256 {
+        difference.push("  the tokenizer is another".to_owned());
+    }
+    refuse(run, difference)
+}
+
 /// What a run of this program depends on besides its configuration.
 ///
 /// # Errors
@@ -82,10 +99,7 @@ pub fn environment(recipe: &Recipe, device: &str) -> Result<Environment, TrainEr
 }
 
 /// An error where there are differences.
-///
-/// # Errors
-/// [`EngineError::Changed`].
-pub fn refuse(run: &RunDir, difference: Vec<String>) -> Result<(), TrainError> {
+fn refuse(run: &RunDir, difference: Vec<String>) -> Result<(), TrainError> {
     if difference.is_empty() {
         return Ok(());
     }
@@ -104,25 +118,8 @@ fn differences(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -
 }
 
 /// Every value of a TOML text under its dotted key; a text that is no TOML has none.
-fn flat(text: &str) -> BTreeMap<String, String> {
-    fn walk(prefix: &str, value: &Value, out: &mut BTreeMap<String, String>) {
-        match value {
-            Value::Table(table) => {
-                for (name, value) in table {
-                    let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
-                    walk(&key, value, out);
-                }
-            }
-            value => {
-                out.insert(prefix.to_owned(), value.to_string());
-            }
-        }
-    }
-    let mut out = BTreeMap::new();
-    if let Ok(table) = text.parse::<toml::Table>() {
-        walk("", &Value::Table(table), &mut out);
-    }
-    out
+fn values(text: &str) -> BTreeMap<String, String> {
+    text.parse::<toml::Table>().ok().and_then(|table| config::flat(&table).ok()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -131,10 +128,10 @@ mod tests {
 
     #[test]
     fn what_is_learned_must_not_change_and_the_rest_may() {
-        let old = flat("[run]\nsteps = 5\nlog_every = 1\n[optim]\nlr = 1e-3\n[eval]\nks = [5]");
-        let same = flat("[run]\nsteps = 5\nlog_every = 7\n[optim]\nlr = 0.001\n[eval]\nks = [5, 10]");
+        let old = values("[run]\nsteps = 5\nlog_every = 1\n[optim]\nlr = 1e-3\n[eval]\nks = [5]");
+        let same = values("[run]\nsteps = 5\nlog_every = 7\n[optim]\nlr = 0.001\n[eval]\nks = [5, 10]");
         assert_eq!(differences(&old, &same), Vec::<String>::new());
-        let new = flat("[run]\nsteps = 6\n[optim]\nlr = 1e-3\nkind = \"adam\"");
+        let new = values("[run]\nsteps = 6\n[optim]\nlr = 1e-3\nkind = \"adam\"");
         assert_eq!(differences(&old, &new), ["  optim.kind: absent, now \"adam\"", "  run.steps: 5, now 6"]);
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::Device;
+use data::error::DataError;
 use data::loader::{Loader, LoaderConfig, TopicSource};
 use data::prompt::Prompts;
 use data::record::Dataset;
@@ -19,7 +20,9 @@ use engine::objective::{Context, Objective};
 use engine::progress::{Progress, Ui};
 use engine::run_dir::RunDir;
 use engine::sink::{JsonlSink, MetricSink, MultiSink, TensorBoardSink};
-use engine::state::{SavedState, StateStore};
+use engine::state::store::StateStore;
+use engine::state::writer::StateWriter;
+use engine::state::{Origin, SavedState, Snapshot};
 use eval::metric::Bootstrap;
 use eval::tasks::{ProbeParts, Tools, Towers, classify, probe};
 use model::DualEncoder;
@@ -49,8 +52,6 @@ pub struct RunOptions {
     pub goes_on: bool,
     /// Goes on even where settings, data or version changed.
     pub force: bool,
-    /// Signals that ask the run to end.
-    pub interrupts: Interrupts,
 }
 
 /// Everything that both objectives need.
@@ -61,6 +62,8 @@ struct Setup<'a> {
     parts: &'a Parts,
     train: Loader,
     validation: Option<Loader>,
+    /// Signals that ask the run to end. Before there is anything to save they end the process as usual.
+    interrupts: Interrupts,
 }
 
 /// Trains and evaluates; returns the figures that `eval.json` holds.
@@ -81,7 +84,12 @@ pub fn run(resolved: &Resolved, options: &RunOptions) -> Result<Value, TrainErro
         0 => None,
         _ => Some(loader(recipe, &resolved.tokenizer, &parts.validate, Some(&train))?),
     };
-    let setup = Setup { recipe, tokenizer: &resolved.tokenizer, options, parts: &parts, train, validation };
+    let interrupts = Interrupts::listen().map_err(|source| DataError::Io {
+        action: "listen for signals in",
+        path: run.path().to_owned(),
+        source,
+    })?;
+    let setup = Setup { interrupts, recipe, tokenizer: &resolved.tokenizer, options, parts: &parts, train, validation };
     options.device.0.seed(key(recipe.run.seed, Purpose::Init, 0, 0));
     let (mut figures, totals) = match &recipe.objective {
         ObjectiveConfig::Convirt(loss) => {
@@ -264,13 +272,22 @@ impl Setup<'_> {
         objective: O,
         config: &FitConfig,
     ) -> Result<Start<O>, TrainError> {
-        let data = self.train.fingerprint();
-        let Some(saved) = saved else { return Ok(Start::fresh(objective, &config.optim, &data)) };
-        if saved.train.data_sha256 != data && !self.options.force {
-            resume::refuse(&self.options.run, vec!["  the studies to train on are others".to_owned()])?;
+        let environment = resume::environment(self.recipe, &self.options.device.1)?;
+        let origin = Origin {
+            seed: config.seed,
+            config_sha256: environment.config_sha256,
+            data_sha256: self.train.fingerprint(),
+            tokenizer_sha256: self.tokenizer.sha256().to_owned(),
+            version: environment.version,
+            burn: environment.burn,
+            device: environment.device,
+        };
+        let Some(saved) = saved else { return Ok(Start::fresh(objective, &config.optim, origin)) };
+        if !self.options.force {
+            resume::compare_origin(&self.options.run, &saved.train.origin, &origin)?;
         }
         tracing::info!(step = saved.train.step, "goes on from a saved state");
-        Ok(Start::resumed(saved, objective, &config.optim)?)
+        Ok(Start::resumed(saved, objective, &config.optim, origin)?)
     }
 
     fn train<O: Objective>(
@@ -282,14 +299,14 @@ impl Setup<'_> {
         let recipe = self.recipe;
         let run = &self.options.run;
         tracing::info!(parameters = objective.num_params(), device = %self.options.device.1, "training");
-        let states = StateStore::new(&run.checkpoints());
+        let states = StateStore::new(&run.checkpoints(), recipe.run.keep_every);
         states.clean()?;
         let saved = if self.options.goes_on { states.newest()? } else { None };
-        let done = saved.as_ref().map_or(0, |saved| saved.train.step);
         let config = fit_config(recipe);
         let start = self.start(saved, objective, &config)?;
+        states.check_space(Snapshot::estimated_bytes(start.objective()))?;
         let progress = Progress::new(self.options.ui, "train", recipe.run.steps);
-        let sinks = sinks(run, done)?;
+        let sinks = sinks(run, start.step())?;
         let mut recorder = Recorder {
             run,
             card,
@@ -300,13 +317,16 @@ impl Setup<'_> {
             validation_steps: (recipe.eval.max_studies / recipe.data.batch_size).max(1) as u64,
             device: &self.options.device.0,
             save: &save,
-            states,
-            interrupts: self.options.interrupts.clone(),
+            states: StateWriter::new(states),
+            interrupts: self.interrupts.clone(),
             collapse: Default::default(),
             totals: Totals::default(),
         };
         let tracked = self.options.device.0.clone().autodiff();
-        fit(start, &self.train, &config, &tracked, &mut recorder)?;
+        let trained = fit(start, &self.train, &config, &tracked, &mut recorder);
+        // Whatever ended training, and above all a signal, the last state must be on the disk.
+        recorder.states.finish()?;
+        trained?;
         let totals = recorder.totals;
         recorder.sinks.flush()?;
         drop(recorder);
@@ -330,6 +350,7 @@ impl Setup<'_> {
             ks: eval.ks.clone(),
             bootstrap: Bootstrap { resamples: eval.resamples, ..Bootstrap::default() },
             cache_bytes: 0,
+            interrupts: self.interrupts.clone(),
         };
         let checkpoint = Checkpoint::read(&self.options.run.model())?;
         let Parts { train, validate, test, categories } = self.parts;

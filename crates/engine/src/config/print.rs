@@ -1,5 +1,6 @@
 //! Configurations as text: TOML, its hash, the list of keys, and values with their origins.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde::Serialize;
@@ -24,20 +25,19 @@ pub fn to_toml<T: Serialize>(value: &T) -> Result<String, ConfigError> {
 /// As [`to_toml`].
 pub fn sha256<T: Serialize>(value: &T) -> Result<String, ConfigError> {
     let mut text = String::new();
-    for (path, value) in leaves(&to_table(value)?) {
+    for (key, value) in flat(value)? {
         // Lengths keep a text that looks like another key from hashing like it.
-        let (key, value) = (path.to_string(), inline(&value));
         let _ = writeln!(text, "{} {key} {} {value}", key.len(), value.len());
     }
     Ok(data::fsx::sha256_hex(text.as_bytes()))
 }
 
-/// The dotted paths of all values of a configuration, sorted. Options that are `None` have no key.
+/// All values of a configuration as TOML by their dotted paths. Options that are `None` have no key.
 ///
 /// # Errors
 /// As [`to_toml`].
-pub fn key_list<T: Serialize>(value: &T) -> Result<Vec<String>, ConfigError> {
-    Ok(leaves(&to_table(value)?).into_iter().map(|(path, _)| path.to_string()).collect())
+pub fn flat<T: Serialize>(value: &T) -> Result<BTreeMap<String, String>, ConfigError> {
+    Ok(leaves(&to_table(value)?).into_iter().map(|(path, value)| (path.to_string(), inline(&value))).collect())
 }
 
 /// The table of a configuration.

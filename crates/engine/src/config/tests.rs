@@ -327,7 +327,7 @@ fn text_hash_and_keys_describe_the_configuration() {
     let config = Sample::default();
     let text = to_toml(&config).unwrap();
     assert_eq!(load::<Sample>(&[recipe(&text)]).unwrap(), config);
-    let keys = key_list(&config).unwrap();
+    let keys: Vec<String> = flat(&config).unwrap().into_keys().collect();
     // 4 of run, 6 of data (no root), 7 of model, 3 of the objective, 6 of optim, 2 of log.
     assert_eq!(keys.len(), 28);
     assert!(keys.is_sorted() && keys.contains(&"model.image.stages".to_owned()));

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use engine::config::{Layer, key_list};
+use engine::config::{Layer, flat};
 use train::recipe::resolve;
 
 /// Recipes and settings that together have every key: options that are absent by default, and every kind of every part.
-const SETTINGS: [(&str, &[&str]); 3] = [
+const SETTINGS: [(&str, &[&str]); 5] = [
     (
         "convirt-phantom",
         &[
@@ -41,6 +41,8 @@ const SETTINGS: [(&str, &[&str]); 3] = [
             "init.checkpoint=a",
         ],
     ),
+    ("convirt-phantom", &["data.source={kind = \"mimic-cxr\", root = \"mimic\"}", "init.checkpoint=a"]),
+    ("supervised-phantom", &["data.source={kind = \"mura\", root = \"mura\"}", "init.checkpoint=a"]),
 ];
 
 #[test]
@@ -48,7 +50,7 @@ fn the_keys_of_recipes_are_the_frozen_ones() {
     let mut keys = BTreeSet::new();
     for (recipe, settings) in SETTINGS {
         let layers: Vec<Layer> = settings.iter().map(|text| Layer::set(text).unwrap()).collect();
-        keys.extend(key_list(&resolve(recipe, &layers).unwrap().recipe).unwrap());
+        keys.extend(flat(&resolve(recipe, &layers).unwrap().recipe).unwrap().into_keys());
     }
     let frozen: BTreeSet<String> = include_str!("golden/config_keys.txt").lines().map(str::to_owned).collect();
     let listed = |keys: &BTreeSet<String>| keys.iter().cloned().collect::<Vec<_>>().join("\n");

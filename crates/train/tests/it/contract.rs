@@ -13,7 +13,7 @@ use data::text::Tokenizer;
 use engine::fit::{FitConfig, Observer, Start, StepReport, fit, gradients, update};
 use engine::objective::Objective;
 use engine::optim::{OptimizerKind, clip_global_norm};
-use engine::state::TrainState;
+use engine::state::{Origin, TrainState};
 use model::weights::collect;
 use train::objective::convirt::ConVirt;
 
@@ -261,7 +261,7 @@ fn fitted(losses: Vec<f64>, config: &FitConfig) -> (Notes, ConVirt, ConVirt) {
         best: Vec::new(),
         saved: Vec::new(),
     };
-    let start = Start::fresh(objective, &config.optim, "");
+    let start = Start::fresh(objective, &config.optim, Origin::default());
     let after = fit(start, &loader, config, &device, &mut notes).unwrap();
     (notes, before, after)
 }

@@ -23,9 +23,15 @@ fn settings() -> Vec<String> {
 }
 
 fn start(place: &Workplace, out: &str, more: &[&str]) -> Child {
+    start_with(place, out, more, "")
+}
+
+/// A run of a program in which some failpoints are on.
+fn start_with(place: &Workplace, out: &str, more: &[&str], failpoints: &str) -> Child {
     Command::new(env!("CARGO_BIN_EXE_roentgen-train"))
         .current_dir(place.0.path())
         .env_remove("ROENTGEN_OUT")
+        .env("FAILPOINTS", failpoints)
         .args(["tiny.toml", "--out", out, "--ui", "plain"])
         .args(settings())
         .args(more)
@@ -75,8 +81,8 @@ fn outcome(run: &Path) -> Outcome {
 }
 
 /// A process that is still running once it has saved a state.
-fn running_after(place: &Workplace, out: &str, step: u64) -> (Child, PathBuf) {
-    let mut child = start(place, out, &[]);
+fn running_after(place: &Workplace, out: &str, step: u64, failpoints: &str) -> (Child, PathBuf) {
+    let mut child = start_with(place, out, &[], failpoints);
     let checkpoints = place.path(out).join("checkpoints");
     while !checkpoints.join(format!("step-{step:08}/manifest.json")).is_file() {
         std::thread::sleep(Duration::from_millis(1));
@@ -86,8 +92,8 @@ fn running_after(place: &Workplace, out: &str, step: u64) -> (Child, PathBuf) {
 }
 
 /// Kills a run after a state; returns the folder of its states and their names.
-fn killed_after(place: &Workplace, out: &str, step: u64) -> (PathBuf, Vec<String>) {
-    let (mut child, checkpoints) = running_after(place, out, step);
+fn killed_after(place: &Workplace, out: &str, step: u64, failpoints: &str) -> (PathBuf, Vec<String>) {
+    let (mut child, checkpoints) = running_after(place, out, step, failpoints);
     child.kill().unwrap();
     child.wait().unwrap();
     let mut states = names(&checkpoints);
@@ -110,10 +116,12 @@ fn killed_runs_end_as_straight_ones() {
     while killed < kills {
         let out = format!("killed-{round}");
         let mut random = stream(9, Purpose::Control, 0, round);
+        // Every second run takes long to save, so that most of its kills hit a save.
+        let failpoints = if round % 2 == 1 { "fsx-sync=sleep(20)" } else { "" };
         round += 1;
         // Up to five kills, then the run may end.
         for attempt in 0..=5 {
-            let mut child = start(&place, &out, &[]);
+            let mut child = start_with(&place, &out, &[], failpoints);
             if attempt < 5 {
                 std::thread::sleep(duration.mul_f64(random.unit()));
                 // Fails where the run has ended by itself.
@@ -130,7 +138,7 @@ fn killed_runs_end_as_straight_ones() {
         let actual = outcome(&place.path(&out));
         assert!(actual == expected, "round {round} ended otherwise");
         let checkpoints = names(&place.path(&format!("{out}/checkpoints")));
-        assert_eq!(checkpoints, ["best", "step-00000039", "step-00000040"], "what is kept");
+        assert_eq!(checkpoints, ["best", "latest", "step-00000039", "step-00000040"], "what is kept");
     }
 }
 
@@ -148,7 +156,7 @@ fn every_part_of_a_state_is_needed() {
     // A run that goes on with an objective or an optimizer of another step ends otherwise.
     for file in ["model.safetensors", "optim.bpk"] {
         let out = format!("spoiled-{}", &file[..5]);
-        let (checkpoints, states) = killed_after(&place, &out, 6);
+        let (checkpoints, states) = killed_after(&place, &out, 6, "");
         let [old, new] = [&states[0], &states[1]].map(|name| checkpoints.join(name));
         data::fsx::write_atomic(&new.join(file), &std::fs::read(old.join(file)).unwrap()).unwrap();
         // With its manifest the spoiled state is believed.
@@ -163,11 +171,27 @@ fn every_part_of_a_state_is_needed() {
     }
 }
 
+/// Without one of them a run that was killed ends otherwise than one that was not: a suite that did not see this would
+/// see nothing.
+#[test]
+fn seeds_of_steps_and_the_position_in_the_data_are_needed() {
+    let place = Workplace::new(CONVIRT);
+    for point in ["fit-seed", "fit-position"] {
+        let failpoints = format!("{point}=return");
+        let (straight, killed) = (format!("{point}-straight"), format!("{point}-killed"));
+        assert!(start_with(&place, &straight, &[], &failpoints).wait().unwrap().success());
+        killed_after(&place, &killed, 6, &failpoints);
+        assert!(start_with(&place, &killed, &[], &failpoints).wait().unwrap().success());
+        let [straight, killed] = [&straight, &killed].map(|out| outcome(&place.path(out)));
+        assert!(straight.objective != killed.objective && straight.metrics != killed.metrics, "{point} is not needed");
+    }
+}
+
 #[test]
 fn a_torn_state_is_passed_over() {
     let place = Workplace::new(CONVIRT);
     let (expected, _) = straight(&place);
-    let (checkpoints, states) = killed_after(&place, "torn", 6);
+    let (checkpoints, states) = killed_after(&place, "torn", 6, "");
     let newest = checkpoints.join(states.last().unwrap());
     let bytes = std::fs::read(newest.join("optim.bpk")).unwrap();
     data::fsx::write_atomic(&newest.join("optim.bpk"), &bytes[..bytes.len() / 2]).unwrap();
@@ -175,7 +199,7 @@ fn a_torn_state_is_passed_over() {
     assert!(start(&place, "torn", &[]).wait().unwrap().success());
     assert!(outcome(&place.path("torn")) == expected);
     assert!(text(&place.path("torn/log.jsonl")).contains("passed over"));
-    assert_eq!(names(&checkpoints), ["best", "step-00000039", "step-00000040"]);
+    assert_eq!(names(&checkpoints), ["best", "latest", "step-00000039", "step-00000040"]);
 }
 
 #[cfg(unix)]
@@ -201,10 +225,49 @@ fn a_signal_saves_and_the_exit_code_names_it() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn a_signal_during_evaluation_ends_it_and_the_run_goes_on_there() {
+    let place = Workplace::new(CONVIRT);
+    let (expected, _) = straight(&place);
+    let slow = ["--set", "data.source.test=4000", "--set", "eval.batch_size=4"];
+    let mut child = start(&place, "late", &slow);
+    while !place.path("late/model.safetensors").is_file() {
+        std::thread::sleep(Duration::from_millis(1));
+        assert!(child.try_wait().unwrap().is_none(), "the run ended before the signal");
+    }
+    let clock = Instant::now();
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(clock.elapsed() < Duration::from_secs(10), "one signal must do");
+    assert!(!place.path("late/eval.json").exists());
+    assert!(start(&place, "late", &slow).wait().unwrap().success());
+    let actual = outcome(&place.path("late"));
+    assert!(actual.weights == expected.weights && actual.metrics == expected.metrics);
+}
+
+#[test]
+fn a_disk_that_stays_full_ends_the_run_with_what_was_saved_before() {
+    let place = Workplace::new(CONVIRT);
+    // Without a validation nothing but states is written on the way.
+    let more = ["--set", "eval.every=0"];
+    // The first writes work, then none does: three states are tried in vain.
+    let mut child = start_with(&place, "full", &more, "fsx-write=30*off->return");
+    assert_eq!(child.wait().unwrap().code(), Some(4));
+    let saved = names(&place.path("full/checkpoints"));
+    assert!(saved.iter().any(|name| name.starts_with("step-")), "{saved:?}");
+    let log = text(&place.path("full/log.jsonl"));
+    assert_eq!(log.matches("a state could not be saved; training goes on").count(), 2, "{log}");
+    // With room again the run goes on from there.
+    assert!(start(&place, "full", &more).wait().unwrap().success());
+    assert!(start(&place, "straight", &more).wait().unwrap().success());
+    assert!(outcome(&place.path("full")) == outcome(&place.path("straight")));
+}
+
 #[test]
 fn two_processes_and_changed_settings_are_refused() {
     let place = Workplace::new(CONVIRT);
-    let (mut child, _) = running_after(&place, "run", 3);
+    let (mut child, _) = running_after(&place, "run", 3, "");
     let settings = settings();
     let with = |more: &[&'static str]| -> Vec<String> {
         ["tiny.toml", "--out", "run"].iter().chain(more).map(|s| (*s).to_owned()).chain(settings.clone()).collect()
@@ -235,7 +298,7 @@ fn two_processes_and_changed_settings_are_refused() {
 #[test]
 fn a_forced_run_goes_on_under_other_settings() {
     let place = Workplace::new(CONVIRT);
-    killed_after(&place, "run", 3);
+    killed_after(&place, "run", 3, "");
     let more = ["--set", "optim.lr=0.01", "--force-resume"];
     assert!(start(&place, "run", &more).wait().unwrap().success());
     assert!(text(&place.path("run/config.toml")).contains("lr = 0.01"));

@@ -1,34 +1,34 @@
-//! States of a run on disk, from which it goes on as if it had never stopped.
+//! States of a run on disk.
 //!
 //! ```text
 //! checkpoints/step-00000100/model.safetensors   every tensor of the objective
 //! checkpoints/step-00000100/optim.bpk           state of the optimizer
 //! checkpoints/step-00000100/train.json          where training stands
-//! checkpoints/step-00000100/manifest.json       size and SHA-256 of the three
+//! checkpoints/step-00000100/manifest.json       version of the format; size and SHA-256 of the three
+//! checkpoints/latest                            name of the newest folder, for people and scripts
 //! ```
 //!
 //! A state is written into a hidden folder, which takes its name in one step after everything reached the disk; a reader
-//! believes a folder only if its manifest fits. Random numbers need no state: every draw is a function of seed and step.
+//! believes a folder only if its manifest fits.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use burn::module::Module;
-use burn::optim::ModuleOptimizer;
-use burn::tensor::Bytes;
 use data::error::DataError;
 use data::fsx;
-use model::weights::{self, TensorMap, WeightsFile};
+use model::weights::{self, WeightsFile};
 use serde::{Deserialize, Serialize};
 
+use super::{SavedState, Snapshot, TrainState};
 use crate::error::{CheckpointProblem, EngineError, Result};
-use crate::optim::{OptimConfig, Plateau, number_parameters};
 
 /// Version of the files that this program writes.
 const FORMAT: u32 = 1;
-/// States that are kept.
+/// States that are always kept.
 const KEPT: usize = 2;
+/// Space to have before a run starts, in states: those that are kept and the one that is written.
+const ROOM: u64 = KEPT as u64 + 1;
 /// Largest file of a state that is read.
 const MAX_BYTES: u64 = 16 << 30;
 
@@ -36,27 +36,13 @@ const MODEL: &str = "model.safetensors";
 const OPTIMIZER: &str = "optim.bpk";
 const TRAIN: &str = "train.json";
 const MANIFEST: &str = "manifest.json";
-
-/// Where training stands, besides the tensors of the objective and of the optimizer.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct TrainState {
-    /// Version of the files.
-    pub format: u32,
-    /// Updates done, skipped ones included.
-    pub step: u64,
-    /// Best validation loss and learning-rate reductions.
-    pub plateau: Plateau,
-    /// Whether a best state was kept.
-    pub kept: bool,
-    /// The latest updates that were skipped because a number was NaN or infinite.
-    pub skipped: Vec<u64>,
-    /// SHA-256 of the studies that are trained on.
-    pub data_sha256: String,
-}
+const LATEST: &str = "latest";
 
 /// The manifest: what must be there.
 #[derive(Debug, Serialize, Deserialize)]
 struct Manifest {
+    /// Version of the files.
+    format: u32,
     files: BTreeMap<String, FileEntry>,
 }
 
@@ -76,46 +62,49 @@ impl FileEntry {
 #[derive(Debug, Clone)]
 pub struct StateStore {
     folder: PathBuf,
-}
-
-/// A state that was read back.
-#[derive(Debug)]
-pub struct SavedState {
-    /// Its folder.
-    pub path: PathBuf,
-    /// Where training stands.
-    pub train: TrainState,
-    tensors: TensorMap,
-    optimizer: Vec<u8>,
+    /// States of steps that this divides are kept too; 0 for none.
+    keep_every: u64,
 }
 
 impl StateStore {
-    /// The states in `folder`, which need not exist.
-    pub fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned() }
+    /// The states in `folder`, which need not exist. Besides the last two, those of steps that `keep_every` divides are
+    /// kept; 0 keeps no others.
+    pub fn new(folder: &Path, keep_every: u64) -> Self {
+        Self { folder: folder.to_owned(), keep_every }
     }
 
-    /// Writes a state and then removes all but the last two. Interrupted at any time, it leaves the states before.
+    /// Whether the disk has room for the states of a run.
+    ///
+    /// # Errors
+    /// [`EngineError::Space`] where it has not.
+    pub fn check_space(&self, state_bytes: u64) -> Result<()> {
+        fsx::create_private_dir(&self.folder)?;
+        let needed = ROOM * state_bytes;
+        match fsx::available_space(&self.folder)? {
+            available if available < needed => Err(EngineError::Space { path: self.folder.clone(), needed, available }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes a state and then removes those that are no longer kept. Interrupted at any time, it leaves the states
+    /// before.
     ///
     /// # Errors
     /// If the state cannot be encoded or written.
-    pub fn save<M: Module>(&self, objective: &M, optimizer: &ModuleOptimizer, train: &TrainState) -> Result<()> {
+    pub fn save(&self, snapshot: Snapshot) -> Result<()> {
         fsx::create_private_dir(&self.folder)?;
-        let target = self.folder.join(name(train.step));
+        let name = name(snapshot.train.step);
+        let target = self.folder.join(&name);
         let bad = |reason: String| format_error(&target, reason);
-        let optimizer = optimizer.into_bytes().map_err(|error| bad(error.to_string()))?;
-        let train_json = serde_json::to_vec_pretty(&TrainState { format: FORMAT, ..train.clone() })
-            .map_err(|error| bad(error.to_string()))?;
-        let files: [(&str, &[u8]); 3] = [
-            (MODEL, &weights::encode(&weights::collect(objective), &BTreeMap::new())),
-            (OPTIMIZER, &optimizer),
-            (TRAIN, &train_json),
-        ];
+        let optimizer = snapshot.optimizer.into_bytes().map_err(|error| bad(error.to_string()))?;
+        let train = serde_json::to_vec_pretty(&snapshot.train).map_err(|error| bad(error.to_string()))?;
+        let files: [(&str, &[u8]); 3] =
+            [(MODEL, &weights::encode(&snapshot.tensors, &BTreeMap::new())), (OPTIMIZER, &optimizer), (TRAIN, &train)];
         let entries = files.iter().map(|(name, bytes)| ((*name).to_owned(), FileEntry::of(bytes))).collect();
-        let manifest =
-            serde_json::to_vec_pretty(&Manifest { files: entries }).map_err(|error| bad(error.to_string()))?;
+        let manifest = serde_json::to_vec_pretty(&Manifest { format: FORMAT, files: entries })
+            .map_err(|error| bad(error.to_string()))?;
 
-        let temporary = self.folder.join(format!(".{}.tmp-{}", name(train.step), std::process::id()));
+        let temporary = self.folder.join(format!(".{name}.tmp-{}", std::process::id()));
         let written = (|| {
             fsx::remove_dir_all(&temporary)?;
             fsx::create_private_dir(&temporary)?;
@@ -130,12 +119,14 @@ impl StateStore {
             let _ = fsx::remove_dir_all(&temporary);
         }
         written?;
+        fsx::write_atomic(&self.folder.join(LATEST), format!("{name}\n").as_bytes())?;
         self.prune()
     }
 
-    /// Removes all but the last states.
+    /// Removes the states that are not kept.
     fn prune(&self) -> Result<()> {
-        for old in self.steps()?.into_iter().rev().skip(KEPT) {
+        let marked = |step: u64| self.keep_every > 0 && step.is_multiple_of(self.keep_every);
+        for old in self.steps()?.into_iter().rev().skip(KEPT).filter(|step| !marked(*step)) {
             fsx::remove_dir_all(&self.folder.join(name(old)))?;
         }
         Ok(())
@@ -197,7 +188,7 @@ fn name(step: u64) -> String {
     format!("step-{step:08}")
 }
 
-fn format_error(path: &Path, reason: String) -> EngineError {
+pub(super) fn format_error(path: &Path, reason: String) -> EngineError {
     EngineError::Checkpoint { path: path.to_owned(), why: CheckpointProblem::Format { reason } }
 }
 
@@ -206,6 +197,10 @@ fn read(path: &Path) -> Result<SavedState> {
     let bad = |reason: String| format_error(path, reason);
     let manifest: Manifest = serde_json::from_slice(&fsx::read_capped(&path.join(MANIFEST), 1 << 20)?)
         .map_err(|error| bad(error.to_string()))?;
+    if manifest.format > FORMAT {
+        let why = CheckpointProblem::Version { found: manifest.format, supported: FORMAT };
+        return Err(EngineError::Checkpoint { path: path.to_owned(), why });
+    }
     let mut files = BTreeMap::new();
     for file in [MODEL, OPTIMIZER, TRAIN] {
         let bytes = fsx::read_capped(&path.join(file), MAX_BYTES)?;
@@ -215,26 +210,7 @@ fn read(path: &Path) -> Result<SavedState> {
         files.insert(file, bytes);
     }
     let train: TrainState = serde_json::from_slice(&files[TRAIN]).map_err(|error| bad(error.to_string()))?;
-    if train.format > FORMAT {
-        let why = CheckpointProblem::Version { found: train.format, supported: FORMAT };
-        return Err(EngineError::Checkpoint { path: path.to_owned(), why });
-    }
     let tensors = WeightsFile::read(&path.join(MODEL))?.tensors;
     let optimizer = files.remove(OPTIMIZER).unwrap_or_default();
     Ok(SavedState { path: path.to_owned(), train, tensors, optimizer })
-}
-
-impl SavedState {
-    /// Puts the state into a fresh objective of the same configuration and a fresh optimizer.
-    ///
-    /// # Errors
-    /// If the tensors do not fit the objective, or the optimizer's state cannot be read.
-    pub fn restore<M: Module>(self, objective: M, optim: &OptimConfig) -> Result<(M, ModuleOptimizer, TrainState)> {
-        let objective = weights::apply(number_parameters(objective), self.tensors, &self.path)?;
-        let optimizer = optim
-            .init(&objective)
-            .from_bytes(Bytes::from_bytes_vec(self.optimizer))
-            .map_err(|error| format_error(&self.path, error.to_string()))?;
-        Ok((objective, optimizer, self.train))
-    }
 }
