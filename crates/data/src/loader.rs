@@ -97,6 +97,10 @@ impl Loader {
     ) -> Result<Self> {
         if config.sentences > 0 {
             dataset.studies.retain(|study| !study.sentences.is_empty());
+            if dataset.studies.is_empty() {
+                let what = "no study has a text to learn from. Images alone train with objective.kind = \"supervised\"";
+                return Err(DataError::Empty { name: dataset.name, what });
+            }
         }
         if config.batch_size == 0 || dataset.studies.len() < config.batch_size {
             return Err(DataError::Setting {

@@ -82,6 +82,11 @@ impl<O: Objective> Start<O> {
     pub fn objective(&self) -> &O {
         &self.objective
     }
+
+    /// What trains it.
+    pub fn optimizer(&self) -> &ModuleOptimizer {
+        &self.optimizer
+    }
 }
 
 /// One update, for logs and bars.

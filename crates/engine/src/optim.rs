@@ -40,6 +40,11 @@ pub enum Schedule {
 }
 
 impl Schedule {
+    /// Whether the rate of a step depends on how many there will be.
+    pub fn looks_ahead(&self) -> bool {
+        matches!(self, Self::WarmupCosine { .. })
+    }
+
     /// Factor on the learning rate at a step; reductions of a plateau are counted by [`Plateau`].
     pub fn factor(&self, step: u64, total_steps: u64) -> f64 {
         match *self {

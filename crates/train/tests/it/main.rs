@@ -3,12 +3,15 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests on inputs of their own")]
 
 mod canary;
+mod changes;
 mod cli;
 mod config_keys;
 mod contract;
 mod info_nce;
 mod micro_batch;
+mod release;
 mod resume;
+mod sources;
 mod step;
 mod support;
 mod topic_error;

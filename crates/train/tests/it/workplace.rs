@@ -135,6 +135,17 @@ impl Workplace {
     }
 }
 
+/// Another program of the workspace, `None` (with a line that says so) where only this one was built.
+pub(crate) fn sibling(name: &str) -> Option<PathBuf> {
+    let file = format!("roentgen-{name}{}", std::env::consts::EXE_SUFFIX);
+    let path = Path::new(env!("CARGO_BIN_EXE_roentgen-train")).with_file_name(file);
+    if !path.is_file() {
+        println!("skipped: cargo test --workspace builds roentgen-{name}, which this test runs");
+        return None;
+    }
+    Some(path)
+}
+
 pub(crate) fn names(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<String> = entries.collect();
