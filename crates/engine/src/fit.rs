@@ -356,3 +356,28 @@ fn read(losses: &Losses) -> Vec<(String, f64)> {
     scalars.extend(losses.metrics.iter().map(|(name, metric)| ((*name).to_owned(), value(metric.clone()))));
     scalars
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether training goes on after updates of which those of some steps were skipped.
+    fn goes_on(skipped: impl IntoIterator<Item = u64>) -> bool {
+        let mut state = TrainState::default();
+        let mut note = |step| {
+            state.step = step + 1;
+            note_skipped(&mut state, "loss", f64::NAN).is_ok()
+        };
+        skipped.into_iter().all(&mut note)
+    }
+
+    #[test]
+    fn two_skips_in_a_row_are_borne_and_ten_in_a_thousand() {
+        assert!(goes_on([0, 1, 3, 4, 6, 7]));
+        assert!(!goes_on([5, 6, 7]));
+        assert!(goes_on((0..10).map(|i| i * 100)));
+        assert!(!goes_on((0..11).map(|i| i * 99)));
+        // Those of long ago no longer count.
+        assert!(goes_on((0..100).map(|i| i * 101)));
+    }
+}

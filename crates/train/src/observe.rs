@@ -7,7 +7,7 @@ use engine::Result;
 use engine::checkpoint::Card;
 use engine::fit::{Observer, StepReport};
 use engine::interrupt::Interrupts;
-use engine::monitor::CollapseMonitor;
+use engine::monitor::Monitor;
 use engine::objective::{Context, Objective};
 use engine::progress::Progress;
 use engine::run_dir::RunDir;
@@ -39,8 +39,8 @@ pub struct Recorder<'a, F> {
     pub states: StateWriter,
     /// Signals that ask the run to end.
     pub interrupts: Interrupts,
-    /// Watches the embeddings of images and of texts.
-    pub collapse: [CollapseMonitor; 2],
+    /// Watches the figures of updates.
+    pub monitor: Monitor,
     /// Studies seen and seconds of training since the last entry and in all.
     pub totals: Totals,
 }
@@ -89,14 +89,8 @@ where
             100.0 * wait
         );
         self.progress.set(report.step, &message);
-        for (monitor, name) in self.collapse.iter_mut().zip(["image_similarity", "text_similarity"]) {
-            if report.get(name).is_some_and(|similarity| monitor.observe(similarity)) {
-                tracing::warn!(
-                    step = report.step,
-                    name,
-                    "all embeddings are nearly one: lower the learning rate, or set model.projection.batch_norm"
-                );
-            }
+        for (figure, advice) in self.monitor.observe(report) {
+            tracing::warn!(step = report.step, figure, "{advice}");
         }
         if report.step.is_multiple_of(self.log_every.max(1)) {
             let mut values: Vec<(String, f64)> =

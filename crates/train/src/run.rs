@@ -16,6 +16,7 @@ use engine::checkpoint::{Architecture, Card, Checkpoint, TextCard};
 use engine::clock::{Stopwatch, peak_memory_bytes};
 use engine::fit::{FitConfig, Start, fit, update};
 use engine::interrupt::Interrupts;
+use engine::monitor::Monitor;
 use engine::objective::{Context, Objective};
 use engine::progress::{Progress, Ui};
 use engine::run_dir::RunDir;
@@ -319,7 +320,7 @@ impl Setup<'_> {
             save: &save,
             states: StateWriter::new(states),
             interrupts: self.interrupts.clone(),
-            collapse: Default::default(),
+            monitor: Monitor::default(),
             totals: Totals::default(),
         };
         let tracked = self.options.device.0.clone().autodiff();

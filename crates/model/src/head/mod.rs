@@ -1,4 +1,5 @@
-//! Downstream heads.
+//! What is put on towers besides their projections.
 
 pub mod classifier;
+pub mod logit_scale;
 pub mod topics;

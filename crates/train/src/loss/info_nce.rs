@@ -5,7 +5,7 @@
 use burn::tensor::{Tensor, assert_shape};
 use model::ops::log_softmax_rows;
 
-/// Constants of the loss. Both are fixed, not learned.
+/// Constants of the loss, as the paper has them: neither is learned.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InfoNceConfig {
     /// Temperature; 0.1 in the paper.
@@ -49,7 +49,20 @@ pub struct InfoNce {
 pub fn info_nce(image_embeds: Tensor<2>, text_embeds: Tensor<2>, config: &InfoNceConfig) -> InfoNce {
     let [b, e] = image_embeds.dims();
     assert_shape!(text_embeds, [b, e]);
-    let logits = image_embeds.matmul(text_embeds.transpose()).div_scalar(config.temperature); // [B, B]
+    let similarities = image_embeds.matmul(text_embeds.transpose()); // [B, B]
+    info_nce_of_logits(similarities.div_scalar(config.temperature), config.lambda)
+}
+
+/// InfoNCE over logits, `[B, B]`: entry `(i, j)` is the similarity of image `i` and text `j` by the temperature.
+///
+/// # Panics
+/// If the logits are not square.
+///
+/// # Source
+/// As [`info_nce`].
+pub fn info_nce_of_logits(logits: Tensor<2>, lambda: f64) -> InfoNce {
+    let [b, _] = logits.dims();
+    assert_shape!(logits, [b, b]);
     let device = logits.device();
     let own = Tensor::<2>::eye(b, &device);
     let mean_own = |log_p: Tensor<2>| (log_p * own.clone()).sum().div_scalar(-(b as f64));
@@ -59,6 +72,6 @@ pub fn info_nce(image_embeds: Tensor<2>, text_embeds: Tensor<2>, config: &InfoNc
     let best = plain.clone().max_dim(1).expand([b, b]);
     let hits = plain.equal(best).float() * own.without_autodiff();
     let accuracy = hits.sum().div_scalar(b as f64);
-    let loss = image_to_text.clone().mul_scalar(config.lambda) + text_to_image.clone().mul_scalar(1.0 - config.lambda);
+    let loss = image_to_text.clone().mul_scalar(lambda) + text_to_image.clone().mul_scalar(1.0 - lambda);
     InfoNce { loss, image_to_text, text_to_image, accuracy }
 }

@@ -8,12 +8,13 @@ use data::batch::PairBatch;
 use engine::objective::{Context, Embeds, LossTerm, Losses, Objective};
 use engine::upload::{Preprocess, texts};
 use model::DualEncoder;
+use model::head::logit_scale::LogitScale;
 use model::head::topics::TopicHeads;
 use model::ops::mean_similarity;
 use model::text::TextInput;
 use serde::{Deserialize, Serialize};
 
-use crate::loss::info_nce::{InfoNceConfig, info_nce};
+use crate::loss::info_nce::{InfoNceConfig, info_nce, info_nce_of_logits};
 use crate::loss::topics::topic_error;
 
 /// Constants of the objective.
@@ -22,6 +23,8 @@ use crate::loss::topics::topic_error;
 pub struct ConVirtConfig {
     /// Temperature; 0.1 in the paper.
     pub temperature: f64,
+    /// Whether the temperature is learned from there, as in CLIP; fixed in the paper.
+    pub learn_temperature: bool,
     /// Weight of the image-to-text direction; 0.75 in the paper.
     pub lambda: f64,
     /// Topics of the report that both towers predict besides; 0 in the paper.
@@ -34,7 +37,7 @@ impl Default for ConVirtConfig {
     /// The paper's.
     fn default() -> Self {
         let InfoNceConfig { temperature, lambda } = InfoNceConfig::default();
-        Self { temperature, lambda, topics: 0, topics_weight: 1.0 }
+        Self { temperature, learn_temperature: false, lambda, topics: 0, topics_weight: 1.0 }
     }
 }
 
@@ -51,6 +54,7 @@ pub struct ConVirt {
     /// The two towers.
     pub model: DualEncoder,
     topics: Option<TopicHeads>,
+    scale: Option<LogitScale>,
     #[module(skip)]
     loss: ConVirtConfig,
     #[module(skip)]
@@ -60,7 +64,9 @@ pub struct ConVirt {
 impl ConVirt {
     /// Puts the loss on a model; `topics` adds the prediction of the report's topics, which is not in the paper.
     pub fn new(model: DualEncoder, loss: ConVirtConfig, topics: Option<TopicHeads>, preprocess: Preprocess) -> Self {
-        Self { model, topics, loss, preprocess }
+        let device = model.devices().into_iter().next().unwrap_or_default();
+        let scale = loss.learn_temperature.then(|| LogitScale::new(loss.temperature, &device));
+        Self { model, topics, scale, loss, preprocess }
     }
 }
 
@@ -147,8 +153,11 @@ impl Objective for ConVirt {
         let s = embeds.text.dims()[0] / b;
         let texts = embeds.text.clone().reshape([b, s, e]);
         let views = (0..s).map(|view| {
-            let text = texts.clone().narrow(1, view, 1).reshape([b, e]);
-            info_nce(embeds.image.clone(), text, &self.loss.info_nce())
+            let (image, text) = (embeds.image.clone(), texts.clone().narrow(1, view, 1).reshape([b, e]));
+            match &self.scale {
+                Some(scale) => info_nce_of_logits(scale.logits(image.matmul(text.transpose())), self.loss.lambda),
+                None => info_nce(image, text, &self.loss.info_nce()),
+            }
         });
         let sum = views.reduce(|a, b| crate::loss::info_nce::InfoNce {
             loss: a.loss + b.loss,
@@ -169,6 +178,7 @@ impl Objective for ConVirt {
                 ("text_similarity", mean_similarity(embeds.text.clone())),
             ],
         };
+        losses.metrics.extend(self.scale.as_ref().map(|scale| ("temperature", scale.temperature())));
         if let Some(topics) = &embeds.topics {
             for (name, predicted) in [("image_topics", &topics.image), ("text_topics", &topics.text)] {
                 let value = topic_error(predicted.clone(), topics.target.clone());
@@ -176,5 +186,9 @@ impl Objective for ConVirt {
             }
         }
         losses
+    }
+
+    fn after_step(self, _ctx: &Context) -> Self {
+        Self { scale: self.scale.map(LogitScale::clamped), ..self }
     }
 }
