@@ -36,6 +36,24 @@ pub enum ModelError {
         /// Cause.
         source: safetensors::SafeTensorError,
     },
+    /// The file is not what a file of weights is like.
+    #[error("{path} cannot be a file of weights: {what}")]
+    Implausible {
+        /// The file.
+        path: PathBuf,
+        /// What is out of bounds.
+        what: String,
+    },
+    /// A tensor has a type of number that is not read.
+    #[error("{path}: {name} holds {dtype} numbers; save it as F32, F16 or BF16")]
+    Dtype {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Its type in the file.
+        dtype: String,
+    },
     /// The file carries no value under a key of its metadata.
     #[error(
         "{path} has no `{key}` in its metadata; it was not written by this project, so name the architecture in a recipe"

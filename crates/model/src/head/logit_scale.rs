@@ -37,7 +37,7 @@ impl LogitScale {
     /// Back into its bounds, after an update. (The forward pass does not clamp: a value at a bound keeps its gradient.)
     #[must_use]
     pub fn clamped(self) -> Self {
-        Self { logit_scale: self.logit_scale.map(|value| clamp_leaf(value)) }
+        Self { logit_scale: self.logit_scale.map(clamp_leaf) }
     }
 }
 

@@ -3,18 +3,24 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value, json};
 
 use super::{HostTensor, TensorMap};
 use crate::{ModelError, Result};
 
+/// Largest header of a file that is read.
+const MAX_HEADER_BYTES: u64 = 16 << 20;
+/// Most tensors of a file that is read.
+const MAX_TENSORS: usize = 20_000;
+
 /// A weights file in memory.
 #[derive(Debug, Clone)]
 pub struct WeightsFile {
     /// Where it was read from.
     pub path: PathBuf,
-    /// Float tensors; integer buffers are passed over.
+    /// Float tensors in single precision, which holds every half; integer buffers are passed over.
     pub tensors: TensorMap,
     /// The metadata of its header.
     pub metadata: BTreeMap<String, String>,
@@ -33,19 +39,31 @@ impl WeightsFile {
     /// Parses the bytes of a safetensors file; `path` serves error messages.
     ///
     /// # Errors
-    /// If the bytes are no safetensors file.
+    /// If the bytes are no safetensors file, or one of other numbers.
     pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
         let format = |source| ModelError::Format { path: path.to_owned(), source };
+        check_header_size(path, bytes)?;
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(format)?;
+        if header.tensors().len() > MAX_TENSORS {
+            let what = format!("{} tensors, the limit is {MAX_TENSORS}", header.tensors().len());
+            return Err(ModelError::Implausible { path: path.to_owned(), what });
+        }
         let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
         let view = SafeTensors::deserialize(bytes).map_err(format)?;
         let mut tensors = TensorMap::new();
         for (name, tensor) in view.tensors() {
-            if tensor.dtype() == Dtype::F32 {
-                let data =
-                    tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-                tensors.insert(name, HostTensor { shape: tensor.shape().to_vec(), data });
-            }
+            let bytes = tensor.data();
+            let data: Vec<f32> = match tensor.dtype() {
+                Dtype::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+                Dtype::F16 => bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+                Dtype::BF16 => bytes.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+                dtype if is_integer(dtype) => continue,
+                dtype => {
+                    let dtype = format!("{dtype:?}");
+                    return Err(ModelError::Dtype { path: path.to_owned(), name, dtype });
+                }
+            };
+            tensors.insert(name, HostTensor { shape: tensor.shape().to_vec(), data });
         }
         Ok(Self { path: path.to_owned(), tensors, metadata })
     }
@@ -75,6 +93,22 @@ impl WeightsFile {
         };
         self.tensors.iter().filter_map(strip).collect()
     }
+}
+
+/// A header that no model needs is refused before it is parsed.
+fn check_header_size(path: &Path, bytes: &[u8]) -> Result<()> {
+    let size = bytes.first_chunk::<8>().map_or(0, |size| u64::from_le_bytes(*size));
+    if size <= MAX_HEADER_BYTES {
+        return Ok(());
+    }
+    let what = format!("its header would take {size} bytes, the limit is {MAX_HEADER_BYTES}; is it another format?");
+    Err(ModelError::Implausible { path: path.to_owned(), what })
+}
+
+/// Counters and masks, which no module of ours holds.
+fn is_integer(dtype: Dtype) -> bool {
+    use Dtype::{BOOL, I8, I16, I32, I64, U8, U16, U32, U64};
+    matches!(dtype, BOOL | U8 | I8 | I16 | U16 | I32 | U32 | I64 | U64)
 }
 
 /// The bytes of a safetensors file: tensors and metadata in the order of their names, nothing that varies from run to run.

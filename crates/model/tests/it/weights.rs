@@ -153,3 +153,123 @@ fn loading_replaces_statistics_that_moved() {
     expected.retain(|name, _| !keys::carries_nothing(name));
     assert_eq!(weights::collect(&model), expected);
 }
+
+/// The file of a map of tensors after a change of its header.
+fn with_header(tensors: &TensorMap, change: impl Fn(&mut serde_json::Value)) -> Vec<u8> {
+    let bytes = encode(tensors, &BTreeMap::new());
+    let end = 8 + usize::try_from(u64::from_le_bytes(*bytes.first_chunk().unwrap())).unwrap();
+    let mut header: serde_json::Value = serde_json::from_slice(&bytes[8..end]).unwrap();
+    change(&mut header);
+    let header = header.to_string().into_bytes();
+    [&(header.len() as u64).to_le_bytes()[..], &header, &bytes[end..]].concat()
+}
+
+#[test]
+fn every_wrong_file_is_refused_by_name_and_nothing_is_loaded() {
+    const NORM: &str = "layer1.0.bn1.weight";
+    let good = torchvision();
+    let changed = |change: &dyn Fn(&mut TensorMap)| {
+        let mut tensors = good.clone();
+        change(&mut tensors);
+        encode(&tensors, &BTreeMap::new())
+    };
+    let value = |name: &'static str, value: f32| changed(&move |t| t.get_mut(name).unwrap().data[0] = value);
+    let shape =
+        |name: &'static str, swap: [usize; 2]| changed(&move |t| t.get_mut(name).unwrap().shape.swap(swap[0], swap[1]));
+    let whole = encode(&good, &BTreeMap::new());
+    let dtype = |name: &'static str, dtype: &'static str| with_header(&good, move |h| h[name]["dtype"] = dtype.into());
+    let bottleneck = encode(&Golden::read("resnet_bottleneck").under("param."), &BTreeMap::new());
+    let text = encode(&Golden::read("bert").under("param."), &BTreeMap::new());
+    let cases: [(&str, Vec<u8>, &[&str]); 22] = [
+        ("another architecture", bottleneck, &["layer1.0.conv3.weight", "unused"]),
+        ("another tower", text, &["missing conv1.weight"]),
+        ("nothing in it", encode(&TensorMap::new(), &BTreeMap::new()), &["missing conv1.weight"]),
+        ("a tensor less", changed(&|t| drop(t.remove(NORM))), &["missing layer1.0.bn1.weight"]),
+        ("a tensor more", changed(&|t| drop(t.insert("layer9.weight".into(), t[NORM].clone()))), &["unused layer9"]),
+        (
+            "a renamed tensor",
+            changed(&|t| drop(t.remove(NORM).map(|n| t.insert(format!("x.{NORM}"), n)))),
+            &["(nearest in the file: x."],
+        ),
+        ("a transposed kernel", shape(CONV, [0, 1]), &[CONV, "the model has [", "the file ["]),
+        (
+            "a flat kernel",
+            changed(&|t| t.get_mut(CONV).unwrap().shape = vec![t[CONV].data.len()]),
+            &[CONV, "the file ["],
+        ),
+        (
+            "a shorter norm",
+            changed(&|t| {
+                let n = t.get_mut(NORM).unwrap();
+                n.data.pop();
+                n.shape[0] -= 1;
+            }),
+            &[NORM, "the file ["],
+        ),
+        ("NaN", value(CONV, f32::NAN), &[CONV, "NaN"]),
+        ("infinity", value(NORM, f32::INFINITY), &[NORM, "NaN or infinity"]),
+        (
+            "minus infinity",
+            value("layer1.0.bn1.running_var", f32::NEG_INFINITY),
+            &["layer1.0.bn1.running_var holds NaN"],
+        ),
+        ("half the bytes", whole[..whole.len() / 2].to_vec(), &["cut short"]),
+        ("a byte too few", whole[..whole.len() - 1].to_vec(), &["cut short"]),
+        ("a byte too many", [&whole[..], &[0]].concat(), &["cut short"]),
+        ("no bytes", Vec::new(), &["not a safetensors file"]),
+        ("a web page", b"<!DOCTYPE html><html>Not found</html>".to_vec(), &["its header would take", "another format"]),
+        ("an archive of torch", b"PK\x03\x04\x00\x00\x08\x08archive/data.pkl".to_vec(), &["another format"]),
+        (
+            "a header of 17 MiB",
+            [&(17_u64 << 20).to_le_bytes()[..], &[b' '; 64]].concat(),
+            &["its header would take 17825792 bytes"],
+        ),
+        (
+            "double precision",
+            with_header(&TensorMap::from([("a".into(), HostTensor { shape: vec![2], data: vec![0.0; 2] })]), |h| {
+                h["a"]["dtype"] = "F64".into();
+                h["a"]["shape"] = serde_json::json!([1]);
+            }),
+            &["a holds F64 numbers; save it as F32"],
+        ),
+        ("numbers of another size", dtype(CONV, "F16"), &["not a safetensors file"]),
+        (
+            "overlapping tensors",
+            with_header(&good, |h| h[NORM]["data_offsets"] = h[CONV]["data_offsets"].clone()),
+            &["not a safetensors file"],
+        ),
+    ];
+    for (what, bytes, words) in cases {
+        let before = weights::collect(&resnet());
+        let module = resnet();
+        let result = WeightsFile::parse(Path::new("some.safetensors"), &bytes)
+            .and_then(|file| apply(module.clone(), file.tensors, &file.path));
+        let message = result.err().unwrap_or_else(|| panic!("{what} was accepted")).to_string();
+        assert!(message.contains("some.safetensors"), "{what}: {message}");
+        assert!(words.iter().all(|word| message.contains(word)), "{what}: {message}");
+        let after = weights::collect(&module);
+        assert_eq!(before.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>());
+        // Statistics begin as constants: a part that was loaded would show.
+        let name = "bn1.running_mean";
+        assert_eq!(before[name], after[name], "{what}: a part was loaded");
+    }
+}
+
+#[test]
+fn halves_are_read_as_what_they_are() {
+    let values = [0.0_f32, 1.0, -2.5, 65504.0, 6.103_515_6e-5];
+    let header = |dtype: &str| {
+        let header = serde_json::json!({"a": {"dtype": dtype, "shape": [5], "data_offsets": [0, 10]}}).to_string();
+        [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat()
+    };
+    let f16: Vec<u8> = values.iter().flat_map(|v| half::f16::from_f32(*v).to_le_bytes()).collect();
+    let bf16: Vec<u8> = values.iter().flat_map(|v| half::bf16::from_f32(*v).to_le_bytes()).collect();
+    for (dtype, data) in [("F16", f16), ("BF16", bf16)] {
+        let file = WeightsFile::parse(Path::new("x"), &[header(dtype), data].concat()).unwrap();
+        let read = &file.tensors["a"].data;
+        assert_eq!(read[..3], values[..3]);
+        // Three digits of BF16, all of F16.
+        let tolerance = if dtype == "F16" { 0.0 } else { 1.0 / 256.0 };
+        assert!(read.iter().zip(values).all(|(a, b)| (a - b).abs() <= tolerance * b.abs()), "{dtype}: {read:?}");
+    }
+}
