@@ -5,6 +5,7 @@ use burn::tensor::Device;
 use data::loader::Loader;
 use engine::Result;
 use engine::checkpoint::Card;
+use engine::clock::Stopwatch;
 use engine::fit::{Observer, StepReport};
 use engine::interrupt::Interrupts;
 use engine::monitor::Monitor;
@@ -70,7 +71,7 @@ impl<F> std::fmt::Debug for Recorder<'_, F> {
 
 impl<O, F> Observer<O> for Recorder<'_, F>
 where
-    O: Objective,
+    O: Objective + 'static,
     F: Fn(&std::path::Path, &O, &Card) -> Result<()>,
 {
     fn on_step(&mut self, report: &StepReport) -> Result<()> {
@@ -128,7 +129,10 @@ where
     fn on_save(&mut self, objective: &O, optimizer: &ModuleOptimizer, state: &TrainState) -> Result<()> {
         // Metrics up to this step must outlive a crash that this state outlives.
         self.sinks.flush()?;
-        self.states.save(Snapshot::take(objective, optimizer, state))
+        let clock = Stopwatch::start();
+        self.states.save(Snapshot::take(objective, optimizer, state))?;
+        tracing::debug!(step = state.step, seconds = clock.seconds(), "training waited for its state to be saved");
+        Ok(())
     }
 
     fn interrupted(&self) -> Option<u8> {

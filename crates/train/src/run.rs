@@ -291,7 +291,7 @@ impl Setup<'_> {
         Ok(Start::resumed(saved, objective, &config.optim, origin)?)
     }
 
-    fn train<O: Objective>(
+    fn train<O: Objective + 'static>(
         &self,
         objective: O,
         card: &Card,

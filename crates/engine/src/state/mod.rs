@@ -5,6 +5,7 @@
 pub mod store;
 pub mod writer;
 
+use std::fmt;
 use std::path::PathBuf;
 
 use burn::module::Module;
@@ -64,18 +65,29 @@ impl TrainState {
     }
 }
 
-/// A state on the host, apart from the objective that goes on changing.
-#[derive(Debug)]
+/// A state of a run that goes on changing.
+///
+/// It holds on to the tensors as they are now, so that taking it costs next to nothing: while it lives, the next update
+/// writes new tensors instead of these.
 pub struct Snapshot {
-    pub(crate) tensors: TensorMap,
-    pub(crate) optimizer: OptimizerRecord,
     pub(crate) train: TrainState,
+    /// Tensors of the objective and of the optimizer, read from the device.
+    pub(crate) tensors: Box<dyn FnOnce() -> (TensorMap, OptimizerRecord) + Send>,
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot").field("train", &self.train).finish_non_exhaustive()
+    }
 }
 
 impl Snapshot {
-    /// Copies the state of a run.
-    pub fn take<M: Module>(objective: &M, optimizer: &ModuleOptimizer, train: &TrainState) -> Self {
-        Self { tensors: weights::collect(objective), optimizer: optimizer.to_record(), train: train.clone() }
+    /// Takes the state of a run.
+    pub fn take<M: Module + 'static>(objective: &M, optimizer: &ModuleOptimizer, train: &TrainState) -> Self {
+        // A copy for inference has running statistics of its own; a clone would share them.
+        let (objective, optimizer) = (objective.valid(), optimizer.clone());
+        let tensors = Box::new(move || (weights::collect(&objective), optimizer.to_record()));
+        Self { train: train.clone(), tensors }
     }
 
     /// Bytes that the states of an objective will take, with two moments of each parameter.

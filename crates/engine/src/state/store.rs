@@ -96,10 +96,11 @@ impl StateStore {
         let name = name(snapshot.train.step);
         let target = self.folder.join(&name);
         let bad = |reason: String| format_error(&target, reason);
-        let optimizer = snapshot.optimizer.into_bytes().map_err(|error| bad(error.to_string()))?;
+        let (tensors, optimizer) = (snapshot.tensors)();
+        let optimizer = optimizer.into_bytes().map_err(|error| bad(error.to_string()))?;
         let train = serde_json::to_vec_pretty(&snapshot.train).map_err(|error| bad(error.to_string()))?;
         let files: [(&str, &[u8]); 3] =
-            [(MODEL, &weights::encode(&snapshot.tensors, &BTreeMap::new())), (OPTIMIZER, &optimizer), (TRAIN, &train)];
+            [(MODEL, &weights::encode(&tensors, &BTreeMap::new())), (OPTIMIZER, &optimizer), (TRAIN, &train)];
         let entries = files.iter().map(|(name, bytes)| ((*name).to_owned(), FileEntry::of(bytes))).collect();
         let manifest = serde_json::to_vec_pretty(&Manifest { format: FORMAT, files: entries })
             .map_err(|error| bad(error.to_string()))?;

@@ -1,12 +1,13 @@
 //! Saves states while training goes on.
 //!
-//! The caller waits for the copy to the host and, where the state before is still being written, for that. A crash loses
-//! the updates since the last state that was written.
+//! The caller waits only where the state before is still being written. A crash loses the updates since the last state
+//! that was written.
 
 use std::thread::JoinHandle;
 
 use super::Snapshot;
 use super::store::StateStore;
+use crate::clock::Stopwatch;
 use crate::error::Result;
 
 /// Saves in a row that may fail, as on a full disk; the next one ends training.
@@ -39,7 +40,12 @@ impl StateWriter {
             tracing::warn!(%error, "a state could not be saved; training goes on, and the states before are kept");
         }
         let store = self.store.clone();
-        self.pending = Some(std::thread::spawn(move || store.save(snapshot)));
+        self.pending = Some(std::thread::spawn(move || {
+            let (step, clock) = (snapshot.train.step, Stopwatch::start());
+            store.save(snapshot)?;
+            tracing::debug!(step, seconds = clock.seconds(), "state written");
+            Ok(())
+        }));
         Ok(())
     }
 

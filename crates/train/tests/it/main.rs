@@ -16,6 +16,7 @@ mod resume;
 mod sources;
 mod step;
 mod support;
+mod terminal;
 mod topic_error;
 mod toy;
 mod trajectory;
