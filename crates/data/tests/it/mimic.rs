@@ -13,7 +13,7 @@ use data::source::parts::SourceConfig;
 use data::store::ImageStore;
 use tempfile::TempDir;
 
-use crate::support::{output, write};
+use crate::support::{output, unnamed, write};
 
 // The official headers.
 const SPLIT_HEADER: &str = "dicom_id,study_id,subject_id,split";
@@ -97,7 +97,7 @@ fn load(dir: &TempDir, change: impl FnOnce(&mut MimicSource)) -> (Dataset, Count
 fn message(dir: &TempDir, change: impl FnOnce(&mut MimicSource)) -> String {
     let mut source = MimicSource::new(dir.path());
     change(&mut source);
-    read(&source, Keep::WithImage).unwrap_err().to_string()
+    unnamed(&read(&source, Keep::WithImage).unwrap_err().to_string())
 }
 
 fn ids(data: &Dataset) -> Vec<(&str, &str, Split, usize)> {
@@ -384,7 +384,7 @@ fn a_patient_in_two_splits_is_refused() {
     write(dir.path(), METADATA, metadata_table(&rows).as_bytes());
     picture(dir.path(), &format!("{}/0c-1.jpg", folder_of(rows[4].1, rows[4].2)));
     let text = message(&dir, |s| s.labels = LabelTable::None);
-    assert!(text.contains("1 patients are in more than one split (rows 1, 5)"), "{text}");
+    assert!(text.contains("1 patients are in more than one split (row 1; row 5)"), "{text}");
 }
 
 #[test]
