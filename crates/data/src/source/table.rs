@@ -319,6 +319,29 @@ mod tests {
         assert_eq!(read.rows[1].fields, ["na\u{ef}ve"]);
     }
 
+    #[test]
+    fn any_bytes_become_text_and_none_is_dropped() {
+        let mut random = crate::rng::Stream::new(9);
+        let (mut counted, mut read) = (0, 0);
+        for _ in 0..100_000 {
+            let any = random.next_u64().to_le_bytes()[0];
+            let length = random.below(6);
+            let bytes: Vec<u8> = (0..length).map(|_| [b'a', 0xC3, 0xA9, 0x93, any][random.below(5)]).collect();
+            let text = decode(&bytes, &mut read);
+            if let Ok(same) = std::str::from_utf8(&bytes) {
+                assert_eq!(text, same);
+                continue;
+            }
+            counted += 1;
+            // One character for each byte, and the bytes of ASCII are themselves.
+            assert_eq!(text.chars().count(), bytes.len());
+            assert!(text.chars().zip(&bytes).all(|(c, &byte)| c.is_ascii() == byte.is_ascii()));
+        }
+        assert!(read == counted && counted > 10_000, "{read} {counted}");
+        let all: std::collections::HashSet<char> = (0..=255).map(windows_1252).collect();
+        assert_eq!(all.len(), 256, "no two bytes become one character");
+    }
+
     fn gzip(content: &[u8]) -> Vec<u8> {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         std::io::Write::write_all(&mut encoder, content).unwrap();

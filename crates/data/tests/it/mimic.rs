@@ -460,14 +460,19 @@ fn a_download_is_prepared_with_studies_that_have_a_text_alone() {
         let bytes = encode::png(&GrayImage { width: 8, height: 8, pixels }).unwrap();
         write(dir.path(), &format!("{}/{dicom}.jpg", folder_of(*subject, *study)), &bytes);
     }
-    // One image cut short, one report without a text.
+    // One image cut short, one report without a text and one in an old encoding.
+    let base = folder_of(ROWS[0].1, ROWS[0].2);
+    write(dir.path(), &format!("{base}.txt"), b"x\n FINDINGS: A temperature of 39\xB0C.\n");
     let image = dir.path().join("files/p11/p11000032/s53189527/0b-2.jpg");
     let bytes = std::fs::read(&image).unwrap();
     data::fsx::write_atomic(&image, &bytes[..bytes.len() - 9]).unwrap();
     write(dir.path(), "files/p12/p12000764/s50771383.txt", b"FINAL REPORT\n INDICATION: cough\n");
     let out = tempfile::tempdir().unwrap();
     let [root, out] = [dir.path(), &out.path().join("prepared")].map(|path| path.to_str().unwrap().to_owned());
-    let (printed, _) = output(&["prepare", "mimic-cxr", "--root", &root, "--out", &out, "--size", "32", "--json"], 0);
+    let args = ["prepare", "mimic-cxr", "--root", &root, "--out", &out, "--size", "32", "--json"];
+    let (printed, warned) = output(&args, 0);
+    assert!(warned.contains("not UTF-8, read as Windows-1252") && warned.contains("reports=1"), "{warned}");
+    assert!(!warned.contains("50414267"), "{warned}");
     let mut summary: serde_json::Value = serde_json::from_str(&printed).unwrap();
     assert!(summary.as_object_mut().unwrap().remove("seconds").unwrap().as_f64().unwrap() >= 0.0);
     let skipped = serde_json::json!({"other_view": 3, "study_without_image": 1, "truncated": 1});
