@@ -12,9 +12,10 @@ use clap::{Args, Parser, Subcommand};
 use data::error::DataError;
 use data::image::encode;
 use data::image::sheet::contact_sheet;
-use data::record::{Dataset, Split};
+use data::record::{Dataset, Split, show_paths};
+use data::report::counts::TextCounts;
 use data::rng::{Purpose, permutation};
-use data::source::pairs_csv::{PairsColumns, PairsConfig, read};
+use data::source::pairs_csv::{PairsColumns, PairsConfig, read_counted};
 use data::source::phantom::{self, Prevalence};
 use data::split::check_leaks;
 use data::store::ImageStore;
@@ -29,6 +30,10 @@ const PHANTOMS_PER_PICTURE: u64 = 200;
 #[derive(Debug, Parser)]
 #[command(name = "roentgen-data", version)]
 pub(crate) struct Cli {
+    /// Shows the paths of images in messages. They can hold ids of patients: without it, messages name the manifest and
+    /// the row.
+    #[arg(long, global = true)]
+    show_paths: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -112,14 +117,20 @@ struct StatsArgs {
 }
 
 impl SourceArgs {
-    /// The data set; `phantoms` is how many there are of an endless source.
-    fn load(&self, phantoms: u64) -> Result<Dataset, DataError> {
+    /// The data set and what its reports lack; `phantoms` is how many there are of an endless source.
+    fn load(&self, phantoms: u64) -> Result<(Dataset, TextCounts), DataError> {
         let prevalence = match self.source.to_str() {
             Some("phantom") => Prevalence::Natural,
             Some("phantom-exclusive") => Prevalence::Exclusive,
-            _ => return read(&self.source, &self.config()),
+            _ => return read_counted(&self.source, &self.config()),
         };
-        Ok(phantom::dataset(self.seed, 0..phantoms, prevalence, Split::Train))
+        let data = phantom::dataset(self.seed, 0..phantoms, prevalence, Split::Train);
+        let mut counts = TextCounts::default();
+        for study in &data.studies {
+            let sentences: Vec<&str> = study.sentences.iter().map(|sentence| sentence.expose().as_str()).collect();
+            counts.add(&sentences.join(" "));
+        }
+        Ok((data, counts))
     }
 
     fn is_phantom(&self) -> bool {
@@ -146,6 +157,7 @@ impl SourceArgs {
 
 /// Runs a command.
 pub(crate) fn run(cli: &Cli) -> Result<()> {
+    show_paths(cli.show_paths);
     match &cli.command {
         Command::Prepare(args) => prepare::run(args),
         Command::Show(args) => show(args),
@@ -156,7 +168,7 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
 
 fn show(args: &ShowArgs) -> Result<()> {
     let wanted = args.count.max(1);
-    let mut data =
+    let (mut data, _) =
         args.source.load(if args.class.is_some() { wanted as u64 * PHANTOMS_PER_PICTURE } else { wanted as u64 })?;
     if let Some(class) = &args.class {
         let Some(position) = data.classes.iter().position(|name| name.eq_ignore_ascii_case(class)) else {
@@ -195,10 +207,10 @@ fn show(args: &ShowArgs) -> Result<()> {
 }
 
 fn stats(args: &StatsArgs) -> Result<()> {
-    let data = args.source.load(args.count)?;
+    let (data, texts) = args.source.load(args.count)?;
     let path = args.tokenizer.clone().unwrap_or_default();
     let tokenizer = Tokenizer::load(&TokenizerConfig { path, ..TokenizerConfig::default() })?;
-    let counted = count(&data, &tokenizer)?;
+    let counted = count(&data, &texts, &tokenizer)?;
     let mut out = std::io::stdout().lock();
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&counted)?)?;
@@ -209,7 +221,7 @@ fn stats(args: &StatsArgs) -> Result<()> {
 }
 
 /// What `stats` prints, in its order.
-fn count(data: &Dataset, tokenizer: &Tokenizer) -> Result<Value> {
+fn count(data: &Dataset, texts: &TextCounts, tokenizer: &Tokenizer) -> Result<Value> {
     let lengths: Vec<usize> = data
         .studies
         .iter()
@@ -238,6 +250,7 @@ fn count(data: &Dataset, tokenizer: &Tokenizer) -> Result<Value> {
         },
         "sentences": lengths.len(),
         "studies_without_sentence": data.studies.iter().filter(|study| study.sentences.is_empty()).count(),
+        "reports": texts,
         "tokens_per_sentence": {
             "mean": total as f64 / lengths.len().max(1) as f64,
             "longest": lengths.iter().max().copied().unwrap_or(0),

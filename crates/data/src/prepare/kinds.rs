@@ -86,6 +86,7 @@ fn pairs(root: &Path) -> Result<Loaded> {
 /// All studies with an image or a text; reports lie under `root` too.
 fn mimic_cxr(root: &Path) -> Result<Loaded> {
     let (dataset, counts) = mimic::read(&MimicSource::new(root), Keep::WithImageOrText)?;
+    counts.log(&dataset.name);
     // A study without labels is there all the same.
     let lost = counts.reasons().filter(|(reason, _)| *reason != Reason::StudyUnlabelled);
     let left_out = lost.map(|(reason, count)| (reason.name().to_owned(), count)).collect();

@@ -9,14 +9,21 @@
 )]
 
 mod augment;
+mod bad_manifests;
+mod bombs;
 mod cli;
 mod loader;
 mod manifest;
 mod mimic;
 mod mimic_sections;
 mod mura;
+mod paths;
 mod phantom;
+mod picture_files;
+mod picture_kinds;
 mod prepare;
+mod privacy;
+mod prop_manifest;
 mod prop_mimic;
 mod prop_report;
 mod prop_split;

@@ -13,7 +13,7 @@ use data::source::parts::SourceConfig;
 use data::store::ImageStore;
 use tempfile::TempDir;
 
-use crate::support::{output, write};
+use crate::support::{output, unnamed, write};
 
 // The official headers.
 const SPLIT_HEADER: &str = "dicom_id,study_id,subject_id,split";
@@ -97,7 +97,7 @@ fn load(dir: &TempDir, change: impl FnOnce(&mut MimicSource)) -> (Dataset, Count
 fn message(dir: &TempDir, change: impl FnOnce(&mut MimicSource)) -> String {
     let mut source = MimicSource::new(dir.path());
     change(&mut source);
-    read(&source, Keep::WithImage).unwrap_err().to_string()
+    unnamed(&read(&source, Keep::WithImage).unwrap_err().to_string())
 }
 
 fn ids(data: &Dataset) -> Vec<(&str, &str, Split, usize)> {
@@ -384,7 +384,7 @@ fn a_patient_in_two_splits_is_refused() {
     write(dir.path(), METADATA, metadata_table(&rows).as_bytes());
     picture(dir.path(), &format!("{}/0c-1.jpg", folder_of(rows[4].1, rows[4].2)));
     let text = message(&dir, |s| s.labels = LabelTable::None);
-    assert!(text.contains("1 patients are in more than one split (rows 1, 5)"), "{text}");
+    assert!(text.contains("1 patients are in more than one split (row 1; row 5)"), "{text}");
 }
 
 #[test]
@@ -460,14 +460,19 @@ fn a_download_is_prepared_with_studies_that_have_a_text_alone() {
         let bytes = encode::png(&GrayImage { width: 8, height: 8, pixels }).unwrap();
         write(dir.path(), &format!("{}/{dicom}.jpg", folder_of(*subject, *study)), &bytes);
     }
-    // One image cut short, one report without a text.
+    // One image cut short, one report without a text and one in an old encoding.
+    let base = folder_of(ROWS[0].1, ROWS[0].2);
+    write(dir.path(), &format!("{base}.txt"), b"x\n FINDINGS: A temperature of 39\xB0C.\n");
     let image = dir.path().join("files/p11/p11000032/s53189527/0b-2.jpg");
     let bytes = std::fs::read(&image).unwrap();
     data::fsx::write_atomic(&image, &bytes[..bytes.len() - 9]).unwrap();
     write(dir.path(), "files/p12/p12000764/s50771383.txt", b"FINAL REPORT\n INDICATION: cough\n");
     let out = tempfile::tempdir().unwrap();
     let [root, out] = [dir.path(), &out.path().join("prepared")].map(|path| path.to_str().unwrap().to_owned());
-    let (printed, _) = output(&["prepare", "mimic-cxr", "--root", &root, "--out", &out, "--size", "32", "--json"], 0);
+    let args = ["prepare", "mimic-cxr", "--root", &root, "--out", &out, "--size", "32", "--json"];
+    let (printed, warned) = output(&args, 0);
+    assert!(warned.contains("not UTF-8, read as Windows-1252") && warned.contains("reports=1"), "{warned}");
+    assert!(!warned.contains("50414267"), "{warned}");
     let mut summary: serde_json::Value = serde_json::from_str(&printed).unwrap();
     assert!(summary.as_object_mut().unwrap().remove("seconds").unwrap().as_f64().unwrap() >= 0.0);
     let skipped = serde_json::json!({"other_view": 3, "study_without_image": 1, "truncated": 1});

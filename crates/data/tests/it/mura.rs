@@ -11,7 +11,7 @@ use data::source::pairs_csv::{self, PairsConfig};
 use data::source::parts::SourceConfig;
 use serde_json::{Value, json};
 
-use crate::support::{films, output, write};
+use crate::support::{films, output, unnamed, write};
 
 /// The files have no header. The first lines of the download's lists are the first ones here.
 const TRAIN_IMAGES: &str = "\
@@ -69,7 +69,7 @@ fn load(dir: &Path) -> Result<[Dataset; 2], DataError> {
 }
 
 fn message(lists: &Lists) -> String {
-    load(download(lists).path()).unwrap_err().to_string()
+    unnamed(&load(download(lists).path()).unwrap_err().to_string())
 }
 
 /// Study, number of images and label.
