@@ -201,7 +201,9 @@ impl Folder {
     pub fn path(&mut self, relative: &str) -> Result<PathBuf, PathFault> {
         check_parts(relative)?;
         let joined = self.root.join(relative);
-        let is_link = fs::symlink_metadata(&joined).is_ok_and(|m| m.is_symlink());
+        // With a slash or a dot behind its name a link would be followed before it is looked at.
+        let named: PathBuf = joined.components().collect();
+        let is_link = fs::symlink_metadata(named).is_ok_and(|m| m.is_symlink());
         // A plain file lies where its folder lies, and few folders hold all files.
         let plain = !is_link && Path::new(relative).components().all(|c| matches!(c, Component::Normal(_)));
         let inside = match joined.parent().filter(|_| plain) {
@@ -398,7 +400,9 @@ mod tests {
         fs::create_dir_all(dir.path().join("outside")).unwrap();
         symlink(dir.path().join("outside"), root.join("out")).unwrap();
         symlink(root.join("images"), root.join("in")).unwrap();
-        assert_eq!(contained(&root, "out/a.png"), Err(PathFault::Link));
+        for path in ["out", "out/", "out//", "out/.", "out/a.png"] {
+            assert_eq!(contained(&root, path), Err(PathFault::Link), "{path}");
+        }
         // `..` after a link leads to the parent of its target, which is outside.
         assert_eq!(contained(&root, "out/../a.png"), Err(PathFault::Link));
         assert_eq!(contained(&root, "in/a.png"), Ok(root.join("in/a.png")));

@@ -68,11 +68,19 @@ impl Tokenizer {
             return Self::from_vocab(Path::new("builtin"), BUILTIN_VOCAB.as_bytes(), config.lowercase);
         }
         let path = find_file(&config.path)?;
-        let bytes = fsx::read_capped(&path, MAX_FILE_BYTES)?;
+        Self::from_bytes(&path, &fsx::read_capped(&path, MAX_FILE_BYTES)?, config.lowercase)
+    }
+
+    /// The tokenizer of bytes that are, or would be, those of `path`: its ending tells a `tokenizer.json` from a
+    /// `vocab.txt`, to which `lowercase` applies.
+    ///
+    /// # Errors
+    /// [`DataError::Tokenizer`].
+    pub fn from_bytes(path: &Path, bytes: &[u8], lowercase: bool) -> Result<Self> {
         if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("json")) {
-            Self::from_json(&path, &bytes)
+            Self::from_json(path, bytes)
         } else {
-            Self::from_vocab(&path, &bytes, config.lowercase)
+            Self::from_vocab(path, bytes, lowercase)
         }
     }
 

@@ -26,7 +26,7 @@ use self::folder::Folder;
 use self::journal::{Entry, Journal, fingerprint};
 use self::kinds::Loaded;
 pub use self::kinds::{KINDS, Kind, Request, kind};
-pub use self::manifest::{Counts, MANIFEST, Origin, PROVENANCE, Provenance, SkippedImage};
+pub use self::manifest::{Counts, MANIFEST, ManifestWriter, Origin, PROVENANCE, Provenance, SkippedImage};
 use crate::error::{DataError, ImageFault, Result};
 use crate::fsx;
 use crate::image::encode;
@@ -162,7 +162,7 @@ struct Outcome {
 impl Outcome {
     /// Counts and lists what was made, in the order of the source.
     fn new(datasets: &[Dataset], jobs: &[Job], made: Vec<Result<Entry, ImageFault>>) -> Result<Self> {
-        let mut writer = manifest::Writer::new()?;
+        let mut writer = ManifestWriter::new()?;
         let mut patients = HashSet::new();
         let mut outcome = Self {
             manifest: Vec::new(),

@@ -133,7 +133,15 @@ impl Positions {
 /// [`DataError::Rows`] with all faults of the rows, [`DataError::Empty`] where there is no row, [`DataError::Leak`] where
 /// the split column puts a patient into two splits, [`DataError::Setting`] where a given class never occurs.
 pub fn read(file: &Path, config: &PairsConfig) -> Result<Dataset> {
-    read_as(file, config, Absent::IsFault)
+    dataset(Table::read(file)?, config, Absent::IsFault)
+}
+
+/// As [`read`] of bytes that are, or would be, those of `file`; images need not exist.
+///
+/// # Errors
+/// As [`read`].
+pub fn parse(file: &Path, bytes: Vec<u8>, config: &PairsConfig) -> Result<Dataset> {
+    dataset(Table::parse(file, bytes)?, config, Absent::IsListed)
 }
 
 /// As [`read`], but images need not exist: whoever decodes them counts those that do not.
@@ -141,7 +149,7 @@ pub fn read(file: &Path, config: &PairsConfig) -> Result<Dataset> {
 /// # Errors
 /// As [`read`].
 pub(crate) fn read_listed(file: &Path, config: &PairsConfig) -> Result<Dataset> {
-    read_as(file, config, Absent::IsListed)
+    dataset(Table::read(file)?, config, Absent::IsListed)
 }
 
 /// The rows of a CSV, image files that do not exist included, and what is wrong with other rows.
@@ -173,9 +181,9 @@ fn no_rows(name: String) -> DataError {
     DataError::Empty { name, what: "the manifest has no rows: name one row per image" }
 }
 
-fn read_as(file: &Path, config: &PairsConfig, absent: Absent) -> Result<Dataset> {
-    let name = file_name(file);
-    let mut table = Table::read(file)?;
+/// The data set of a manifest's rows.
+fn dataset(mut table: Table, config: &PairsConfig, absent: Absent) -> Result<Dataset> {
+    let name = file_name(&table.file);
     let positions = Positions::find(&mut table, config)?;
     let mut pictures = read_rows(&mut table, &positions, config, absent)?;
     table.check()?;

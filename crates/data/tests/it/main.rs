@@ -9,6 +9,7 @@
 )]
 
 mod augment;
+mod cases;
 mod cli;
 mod loader;
 mod manifest;
@@ -17,7 +18,9 @@ mod mimic_sections;
 mod mura;
 mod phantom;
 mod prepare;
+mod prop_manifest;
 mod prop_mimic;
+mod prop_paths;
 mod prop_report;
 mod prop_split;
 mod real_data;

@@ -1,83 +1,134 @@
 //! Properties of the section parser and the cleaning of MIMIC-CXR reports.
 
 use data::report::cleaning::{Cleaning, NoText, Part, ReportRules, mgca_sentences};
-use data::report::mimic::{last, sections};
-use proptest::prelude::*;
+use data::report::mimic::{LAST_PARAGRAPH, last, sections};
+use data::rng::Stream;
 
-/// Text that is rich in what the rules look at.
-fn report() -> impl Strategy<Value = String> {
-    let part = prop_oneof![
-        "[a-zA-Z]{1,6}",
-        "[0-9]{1,3}\\.?",
-        Just("\n ".to_owned()),
-        Just("\n \n".to_owned()),
-        Just("\n".to_owned()),
-        Just(" ".to_owned()),
-        Just(": ".to_owned()),
-        Just(":".to_owned()),
-        Just(". ".to_owned()),
-        Just("___".to_owned()),
-        Just("\n FINDINGS: ".to_owned()),
-        Just("\n IMPRESSION:\n".to_owned()),
-        Just("\n CHEST (PA/LAT): ".to_owned()),
-        Just("COMPARISON".to_owned()),
-        Just("\u{fffd}\u{fffd}".to_owned()),
-        "[\\s\\S]{0,3}",
-    ];
-    prop::collection::vec(part, 0..40).prop_map(|parts| parts.concat())
+use crate::cases::{bytes, check, gaps, offset, pick, text};
+
+/// What the rules look at.
+const PIECES: [&str; 17] = [
+    "\n ",
+    "\n \n",
+    "\n",
+    "\n\n ",
+    " ",
+    ": ",
+    ":",
+    ". ",
+    "___",
+    "\n FINDINGS: ",
+    "\n IMPRESSION:\n",
+    "\n CHEST (PA/LAT): ",
+    "\n ADDENDUM:\t",
+    "\n WETREAD: ",
+    "COMPARISON",
+    "FINAL REPORT",
+    "\u{fffd}\u{fffd}",
+];
+
+fn report(draws: &mut Stream) -> String {
+    text(draws, &PIECES, 40)
 }
 
-/// Position of `part` in `whole`, `None` where it is not a slice of it.
-fn offset(whole: &str, part: &str) -> Option<usize> {
-    let start = (part.as_ptr() as usize).checked_sub(whole.as_ptr() as usize)?;
-    (whole.get(start..start + part.len())? == part).then_some(start)
+/// A text without the header at its start, `None` where there is none. The line break and the blank of the first header
+/// of a report belong to what is before it.
+fn behind_header(text: &str) -> Option<&str> {
+    let name = text.strip_prefix("\n ").unwrap_or(text);
+    let rest = name.trim_start_matches(|c: char| c.is_ascii_uppercase() || " ()/,-".contains(c));
+    let mut rest = rest.strip_prefix(':').filter(|_| rest.len() < name.len())?.chars();
+    rest.next().filter(|c| c.is_whitespace()).map(|_| rest.as_str())
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(10_000))]
+/// Whether text that is in no section is headers and blank space alone.
+fn is_headers(gap: &str) -> bool {
+    let mut rest = gap;
+    while let Some(behind) = behind_header(rest) {
+        rest = behind.trim_start_matches(|c: char| c.is_whitespace() && c != '\n');
+        // Blank lines of a section that was left out, up to the next header.
+        while rest.trim_start().len() < rest.len() && behind_header(rest).is_none() {
+            rest = &rest[rest.chars().next().map_or(0, char::len_utf8)..];
+        }
+    }
+    rest.trim().is_empty()
+}
 
-    #[test]
-    fn sections_are_slices_in_order(text in report()) {
+#[test]
+fn sections_and_headers_are_the_whole_report() {
+    check(1, |draws| {
+        let text = report(draws);
         let all = sections(&text);
-        prop_assert!(!all.is_empty());
-        let mut end = 0;
+        assert!(!all.is_empty());
+        let parts: Vec<&str> = all.iter().map(|section| section.text).collect();
+        let gaps = gaps(&text, &parts);
+        assert_eq!(gaps[0], "", "{text:?}");
+        for (gap, section) in gaps[1..].iter().zip(all.iter().skip(1).map(Some).chain([None])) {
+            let paragraph = section.is_some_and(|section| section.name == LAST_PARAGRAPH);
+            let fine = if paragraph { gap.ends_with("\n \n") } else { is_headers(gap) };
+            assert!(fine, "{gap:?} of {text:?}");
+        }
+    });
+}
+
+#[test]
+fn names_are_normal_and_told_sections_hold_text() {
+    check(2, |draws| {
+        let text = report(draws);
+        let all = sections(&text);
         for section in &all {
-            let start = offset(&text, section.text);
-            prop_assert!(start.is_some_and(|start| start >= end), "{:?} of {:?}", section, text);
-            end = start.unwrap() + section.text.len();
-            prop_assert!(!section.name.contains(|c: char| c.is_ascii_uppercase()));
-            let blank = section.text.trim().is_empty();
-            prop_assert!(!(blank && ["findings", "impression"].contains(&section.name.as_str())));
-            prop_assert!(offset(&text, last(&all, &section.name).unwrap()).is_some());
+            let name = section.name.as_str();
+            assert!(name.trim() == name && !name.contains(|c: char| c.is_ascii_uppercase()), "{name:?}");
+            let told = ["findings", "impression"].contains(&name);
+            assert!(!(told && section.text.trim().is_empty()), "{text:?}");
+            assert!(offset(&text, last(&all, name).unwrap()).is_some());
+            // A name that is normal already stays what it is.
+            if !name.is_empty() && name != LAST_PARAGRAPH {
+                let again = format!("\n {}: text", name.to_ascii_uppercase());
+                assert_eq!(sections(&again)[1].name, name);
+            }
         }
         let told = |name: &str| all.iter().any(|section| section.name == name);
-        prop_assert!(!(told("last_paragraph") && (told("findings") || told("impression"))));
-    }
+        assert!(!(told(LAST_PARAGRAPH) && (told("findings") || told("impression"))), "{text:?}");
+    });
+}
 
-    #[test]
-    fn cleaning_keeps_its_promises(text in report(), min_tokens in 0_usize..6, join_sentences: bool, mgca: bool) {
-        let cleaning = if mgca { Cleaning::Mgca } else { Cleaning::Convirt };
+#[test]
+fn cleaning_keeps_its_promises() {
+    check(3, |draws| {
+        let text = report(draws);
+        let (min_tokens, join_sentences) = (draws.below(6), draws.chance(0.5));
+        let cleaning = pick(draws, &[Cleaning::Convirt, Cleaning::Mgca]);
         let fallback = vec![Part::LastParagraph, Part::Comparison];
         let rules = ReportRules { cleaning, fallback, min_tokens, join_sentences, ..ReportRules::default() };
         match rules.clean(&text) {
             Ok(cleaned) => {
-                prop_assert!(cleaned.tokens >= min_tokens && cleaned.sentences > 0);
-                prop_assert_eq!(cleaned.texts.len(), if join_sentences { 1 } else { cleaned.sentences });
-                for text in &cleaned.texts {
-                    prop_assert!(!text.contains('\n') && !text.trim().is_empty());
-                }
+                assert!(cleaned.tokens >= min_tokens && cleaned.sentences > 0);
+                assert_eq!(cleaned.texts.len(), if join_sentences { 1 } else { cleaned.sentences });
+                assert!(cleaned.texts.iter().all(|text| !text.contains('\n') && !text.trim().is_empty()), "{text:?}");
             }
             Err(NoText::NoSection | NoText::TooShort) => {}
         }
-    }
+    });
+}
 
-    #[test]
-    fn mgca_sentences_are_lower_case_ascii_words(text in "[\\s\\S]{0,60}|[a-cA-C0-9 ._\u{e9}\u{fffd}]{0,60}") {
+#[test]
+fn mgca_sentences_are_lower_case_ascii_words() {
+    check(4, |draws| {
+        let text = report(draws);
         let (all, words) = mgca_sentences(&text);
-        prop_assert_eq!(all.iter().map(|sentence| sentence.split(' ').count()).sum::<usize>(), words);
-        for sentence in &all {
-            let fine = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == ' ';
-            prop_assert!(sentence.chars().all(fine), "{:?}", sentence);
-        }
-    }
+        assert_eq!(all.iter().map(|sentence| sentence.split(' ').count()).sum::<usize>(), words);
+        let fine = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == ' ';
+        assert!(all.iter().all(|sentence| sentence.chars().all(fine)), "{all:?} of {text:?}");
+    });
+}
+
+#[test]
+fn any_bytes_are_a_report() {
+    let pieces = PIECES.map(str::as_bytes);
+    check(5, |draws| {
+        let bytes = bytes(draws, &pieces, 40);
+        let text = String::from_utf8_lossy(&bytes);
+        assert!(!sections(&text).is_empty());
+        let _ = ReportRules::default().clean(&text);
+    });
 }

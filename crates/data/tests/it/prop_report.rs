@@ -1,77 +1,94 @@
 //! Properties of sentence splitting.
 
 use data::report::{TextRules, count_tokens, sections, sentences};
-use proptest::prelude::*;
+use data::rng::Stream;
 
-/// Text that is rich in what the rules look at.
-fn clinical() -> impl Strategy<Value = String> {
-    let part = prop_oneof![
-        "[a-zA-Z]{1,6}",
-        "[0-9]{1,3}",
-        Just(".".to_owned()),
-        Just(". ".to_owned()),
-        Just("\n".to_owned()),
-        Just("\r\n\r\n".to_owned()),
-        Just(" ".to_owned()),
-        Just("FINDINGS:".to_owned()),
-        Just("IMPRESSION: ".to_owned()),
-        Just("Dr. ".to_owned()),
-        Just("e.g. ".to_owned()),
-        Just("1. ".to_owned()),
-        Just("- ".to_owned()),
-        Just("?)".to_owned()),
-        "\\PC{0,3}",
-    ];
-    prop::collection::vec(part, 0..60).prop_map(|parts| parts.concat())
+use crate::cases::{bytes, check, gaps, text};
+
+/// What the rules look at.
+const PIECES: [&str; 20] = [
+    ".",
+    ". ",
+    "\n",
+    "\r\n\r\n",
+    " ",
+    "FINDINGS:",
+    "IMPRESSION: ",
+    "Dr. ",
+    "e.g. ",
+    "1. ",
+    "12) ",
+    "(3) ",
+    "- ",
+    "* ",
+    "?)",
+    "2.5 cm",
+    "p.m. ",
+    "No effusion. ",
+    "\u{2022} ",
+    "... ",
+];
+
+fn clinical(draws: &mut Stream) -> String {
+    text(draws, &PIECES, 40)
 }
 
-/// Position of `part` in `whole`, of which it is a slice.
-fn offset(whole: &str, part: &str) -> usize {
-    part.as_ptr() as usize - whole.as_ptr() as usize
-}
-
-/// Checks that the parts are slices of the text, in order and apart.
-fn assert_in_order(text: &str, parts: &[&str]) -> Result<(), TestCaseError> {
-    let mut end = 0;
-    for part in parts {
-        let start = offset(text, part);
-        prop_assert!(start >= end && start + part.len() <= text.len());
-        prop_assert_eq!(&text[start..start + part.len()], *part);
-        end = start + part.len();
-    }
-    Ok(())
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
-
-    #[test]
-    fn sentences_are_parts_in_order(text in clinical()) {
-        let split = sentences::split(&text);
-        assert_in_order(&text, &split)?;
-        for sentence in &split {
-            prop_assert!(sentence.contains(char::is_alphanumeric) && sentence.trim() == *sentence);
+/// Whether a text that belongs to no sentence holds no word: marks, space, and numbers of lists alone.
+fn is_no_word(gap: &str) -> bool {
+    let mut rest = gap;
+    while let Some(at) = rest.find(char::is_alphanumeric) {
+        let number = rest[at..].trim_start_matches(|c: char| c.is_ascii_digit());
+        let digits = rest.len() - at - number.len();
+        if !(1..=2).contains(&digits) || !number.starts_with(['.', ')']) {
+            return false;
         }
+        rest = number;
     }
+    true
+}
 
-    #[test]
-    fn no_letter_is_lost(text in clinical()) {
-        let letters = |text: &str| text.chars().filter(|c| c.is_alphabetic()).collect::<String>();
-        let kept: String = sentences::split(&text).into_iter().map(letters).collect();
-        prop_assert_eq!(kept, letters(&text));
-    }
+#[test]
+fn sentences_are_parts_in_order_and_no_word_is_lost() {
+    check(11, |draws| {
+        let text = clinical(draws);
+        let split = sentences::split(&text);
+        for gap in gaps(&text, &split) {
+            assert!(is_no_word(gap), "{gap:?} of {text:?}");
+        }
+        for sentence in &split {
+            assert!(sentence.contains(char::is_alphanumeric) && sentence.trim() == *sentence, "{text:?}");
+        }
+    });
+}
 
-    #[test]
-    fn reports_give_parts_in_order_that_are_long_enough(text in clinical(), min_tokens in 0_usize..6) {
-        let rules = TextRules { keep_sections: true, min_tokens };
+#[test]
+fn a_sentence_is_one_sentence() {
+    check(12, |draws| {
+        let text = clinical(draws);
+        for sentence in sentences::split(&text) {
+            assert_eq!(sentences::split(sentence), [sentence], "{text:?}");
+        }
+    });
+}
+
+#[test]
+fn reports_give_parts_in_order_that_are_long_enough() {
+    check(13, |draws| {
+        let text = clinical(draws);
+        let rules = TextRules { keep_sections: true, min_tokens: draws.below(6) };
         let kept = rules.sentences(&text);
-        assert_in_order(&text, &kept)?;
-        assert_in_order(&text, &sections::kept(&text))?;
-        prop_assert!(kept.iter().all(|sentence| count_tokens(sentence) >= min_tokens));
-    }
+        gaps(&text, &kept);
+        gaps(&text, &sections::kept(&text));
+        assert!(kept.iter().all(|sentence| count_tokens(sentence) >= rules.min_tokens), "{text:?}");
+    });
+}
 
-    #[test]
-    fn any_text_is_split_without_a_panic(text in "\\PC{0,80}|[\\s\\S]{0,80}") {
-        let _ = TextRules::default().sentences(&text);
-    }
+#[test]
+fn any_bytes_are_split_without_a_panic() {
+    let pieces = PIECES.map(str::as_bytes);
+    check(14, |draws| {
+        let bytes = bytes(draws, &pieces, 40);
+        let text = String::from_utf8_lossy(&bytes);
+        gaps(&text, &TextRules::default().sentences(&text));
+    });
 }
