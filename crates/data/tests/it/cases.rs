@@ -88,23 +88,3 @@ pub(crate) fn bytes(draws: &mut Stream, pieces: &[&[u8]], most: usize) -> Vec<u8
     }
     bytes
 }
-
-/// Position of `part` in `whole` (bytes), `None` where it is not a slice of it.
-pub(crate) fn offset(whole: &str, part: &str) -> Option<usize> {
-    let start = (part.as_ptr() as usize).checked_sub(whole.as_ptr() as usize)?;
-    (whole.get(start..start + part.len())? == part).then_some(start)
-}
-
-/// What of `whole` lies before, between and behind its slices `parts`. Panics where they are not in order and apart.
-pub(crate) fn gaps<'a>(whole: &'a str, parts: &[&str]) -> Vec<&'a str> {
-    let mut end = 0;
-    let mut gaps = Vec::new();
-    for part in parts {
-        let start = offset(whole, part).filter(|&start| start >= end);
-        let start = start.unwrap_or_else(|| panic!("{part:?} is not a later part of {whole:?}"));
-        gaps.push(&whole[end..start]);
-        end = start + part.len();
-    }
-    gaps.push(&whole[end..]);
-    gaps
-}

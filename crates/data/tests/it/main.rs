@@ -11,6 +11,7 @@
 mod augment;
 mod cases;
 mod cli;
+mod fuzz_replay;
 mod loader;
 mod manifest;
 mod mimic;
@@ -28,3 +29,8 @@ mod support;
 mod topics;
 mod verify;
 mod wordpiece;
+
+/// What the fuzz targets do.
+#[expect(unreachable_pub, reason = "public in the package of the targets")]
+#[path = "../../../../fuzz/src/data.rs"]
+mod fuzz_data;
