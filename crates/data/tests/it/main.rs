@@ -15,6 +15,8 @@ mod fuzz_replay;
 mod loader;
 mod manifest;
 mod mimic;
+mod mimic_commands;
+mod mimic_layout;
 mod mimic_sections;
 mod mura;
 mod phantom;
