@@ -3,10 +3,13 @@
 use std::path::Path;
 
 use data::image::{GrayImage, encode};
+use data::report::{count_tokens, sentences};
 use data::source::pairs_csv::{PairsConfig, read};
 
-use crate::mimic_layout::{ROWS, download, folder_of, ids, load, texts};
-use crate::support::{output, write};
+use crate::mimic_layout::{
+    METADATA, ROWS, Row, SPLIT, download, folder_of, ids, load, metadata_table, split_table, texts,
+};
+use crate::support::{output, shared, write};
 
 /// The picture of every row, all different.
 fn different_pictures(dir: &Path) {
@@ -100,4 +103,57 @@ fn statistics_and_a_contact_sheet_come_straight_from_the_download() {
     assert!(data::image::decode::decode_file(&sheet).is_ok());
     let (_, error) = output(&["stats", "mimic-cxr"], 2);
     assert!(error.contains("name the folder with --root"), "{error}");
+}
+
+/// Real films and, apart from them, real reports, put into the layout of the download.
+#[test]
+fn real_films_and_reports_are_prepared_with_the_sentences_of_their_sections() {
+    const STUDIES: usize = 24;
+    let (Some(pairs), Some(reports)) = (shared("cxr-pairs"), shared("iu-reports")) else { return };
+    let rows = |path: &Path| -> Vec<csv::StringRecord> {
+        csv::Reader::from_path(path).unwrap().records().take(STUDIES).map(Result::unwrap).collect()
+    };
+    let (films, reports) = (rows(&pairs.join("pairs.csv")), rows(&reports.join("reports.csv")));
+    let dir = download();
+    let mut listed: Vec<Row> = Vec::new();
+    let mut expected = Vec::new();
+    for (i, (film, report)) in (0_u32..).zip(films.iter().zip(&reports)) {
+        let (subject, study) = (14_000_000 + i / 2, 54_000_000 + i);
+        let folder = folder_of(subject, study);
+        let name = format!("{i:08x}-film").leak();
+        write(dir.path(), &format!("{folder}/{name}.jpg"), &std::fs::read(pairs.join(&film[0])).unwrap());
+        // Columns: report_id, indication, comparison, findings, impression. Lines end after eight words.
+        let wrap = |text: &str| {
+            let words: Vec<&str> = text.split(' ').collect();
+            words.chunks(8).map(|line| line.join(" ")).collect::<Vec<_>>().join("\n ")
+        };
+        let text = format!(
+            "                                 FINAL REPORT\n INDICATION:  {}\n \n COMPARISON:  {}\n \n FINDINGS: \n \n {}\n \n \
+             IMPRESSION: \n \n {}\n",
+            wrap(&report[1]),
+            wrap(&report[2]),
+            wrap(&report[3]),
+            wrap(&report[4])
+        );
+        write(dir.path(), &format!("{folder}.txt"), text.as_bytes());
+        let all = [&report[3], &report[4]].into_iter().flat_map(sentences::split);
+        expected.push(all.filter(|s| count_tokens(s) >= 3).map(str::to_owned).collect::<Vec<_>>());
+        listed.push((name, subject, study, "train", "PA"));
+    }
+    write(dir.path(), SPLIT, split_table(&listed).as_bytes());
+    write(dir.path(), METADATA, metadata_table(&listed).as_bytes());
+    let out = tempfile::tempdir().unwrap();
+    let [root, out] = [dir.path(), &out.path().join("prepared")].map(|path| path.to_str().unwrap().to_owned());
+    let (printed, _) = output(&["prepare", "mimic-cxr", "--root", &root, "--out", &out, "--size", "64", "--json"], 0);
+    let json: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    let texts = expected.iter().filter(|sentences| !sentences.is_empty()).count();
+    let counts = ["patients", "studies", "images", "texts"].map(|key| json[key].as_u64().unwrap());
+    assert_eq!(counts, [12, 24, 24, texts as u64]);
+    let (printed, _) = output(&["verify", &out, "--json"], 0);
+    assert!(printed.starts_with(r#"{"images":24,"unreadable":0,"leaks":0,"#), "{printed}");
+    let data = read(&Path::new(&out).join("pairs.csv"), &PairsConfig::default()).unwrap();
+    for (study, expected) in data.studies.iter().zip(&expected) {
+        let told: Vec<&str> = study.sentences.iter().map(|sentence| sentence.expose().as_str()).collect();
+        assert_eq!(told, *expected);
+    }
 }
