@@ -30,8 +30,11 @@ impl TextBatch {
     }
 
     /// Pads token ids to the longest text.
+    ///
+    /// A text without a token becomes padding alone, and a batch of such texts has one column of it: no side of a tensor
+    /// is zero unless there is no text.
     pub fn from_ids(encoded: &[Vec<u32>], pad_id: u32) -> Self {
-        let tokens = encoded.iter().map(Vec::len).max().unwrap_or(0);
+        let tokens = encoded.iter().map(|ids| ids.len().max(1)).max().unwrap_or(0);
         let mut input_ids = Vec::with_capacity(encoded.len() * tokens);
         let mut attention_mask = Vec::with_capacity(encoded.len() * tokens);
         for ids in encoded {
@@ -67,9 +70,10 @@ pub struct PairBatch {
 }
 
 impl PairBatch {
-    /// Splits into parts of at most `size` studies, in order.
+    /// Splits into parts of at most `size` studies (at least one), in order.
     pub fn micro_batches(&self, size: usize) -> Vec<Self> {
-        (0..self.len).step_by(size.max(1)).map(|start| self.range(start, (start + size).min(self.len))).collect()
+        let size = size.max(1);
+        (0..self.len).step_by(size).map(|start| self.range(start, (start + size).min(self.len))).collect()
     }
 
     fn range(&self, start: usize, end: usize) -> Self {
@@ -104,6 +108,46 @@ mod tests {
         assert_eq!((batch.len, batch.tokens), (2, 3));
         assert_eq!(batch.input_ids, [2, 7, 3, 2, 3, 0]);
         assert_eq!(batch.attention_mask, [1, 1, 1, 1, 1, 0]);
+    }
+
+    #[test]
+    fn texts_of_padding_alone_keep_their_place() {
+        let one = TextBatch::from_ids(&[vec![]], 9);
+        assert_eq!((one.len, one.tokens, one.input_ids, one.attention_mask), (1, 1, vec![9], vec![0]));
+        let mixed = TextBatch::from_ids(&[vec![], vec![2, 3]], 9);
+        assert_eq!(mixed.input_ids, [9, 9, 2, 3]);
+        assert_eq!(mixed.attention_mask, [0, 0, 1, 1]);
+        assert_eq!(TextBatch::from_ids(&[], 9), TextBatch::default());
+    }
+
+    #[test]
+    fn an_empty_text_is_its_special_tokens() {
+        let tokenizer = Tokenizer::builtin().unwrap();
+        for text in ["", " \n ", "\u{ad}\0"] {
+            let batch = TextBatch::new([text], &tokenizer, 8).unwrap();
+            assert_eq!((batch.len, batch.tokens), (1, 2), "{text:?}");
+            let special = ["[CLS]", "[SEP]"].map(|token| tokenizer.id(token).unwrap());
+            assert_eq!(batch.input_ids, special);
+            assert_eq!(batch.attention_mask, [1, 1]);
+        }
+    }
+
+    #[test]
+    fn a_batch_of_one_study_and_one_without_text_can_be_taken_apart() {
+        let batch = PairBatch {
+            len: 1,
+            size: 1,
+            images: vec![0.5],
+            sentences: 0,
+            texts: TextBatch::default(),
+            topics: Vec::new(),
+            classes: 0,
+            labels: Vec::new(),
+            studies: vec![4],
+        };
+        for size in [0, 1, 9] {
+            assert_eq!(batch.micro_batches(size), std::slice::from_ref(&batch));
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use data::error::DataError;
 use data::image::encode;
 use data::image::sheet::contact_sheet;
+use data::record::show_paths;
 use data::rng::{Purpose, permutation};
 use data::store::ImageStore;
 use data::{fsx, image::GrayImage};
@@ -27,6 +28,10 @@ const PHANTOMS_PER_PICTURE: u64 = 200;
 #[derive(Debug, Parser)]
 #[command(name = "roentgen-data", version)]
 pub(crate) struct Cli {
+    /// Shows the paths of images in messages. They can hold ids of patients: without it, messages name the manifest and
+    /// the row.
+    #[arg(long, global = true)]
+    show_paths: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -66,6 +71,7 @@ struct ShowArgs {
 
 /// Runs a command.
 pub(crate) fn run(cli: &Cli) -> Result<()> {
+    show_paths(cli.show_paths);
     match &cli.command {
         Command::Prepare(args) => prepare::run(args),
         Command::Show(args) => show(args),
@@ -76,7 +82,7 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
 
 fn show(args: &ShowArgs) -> Result<()> {
     let wanted = args.count.max(1);
-    let mut data =
+    let (mut data, _) =
         args.source.load(if args.class.is_some() { wanted as u64 * PHANTOMS_PER_PICTURE } else { wanted as u64 })?;
     if let Some(class) = &args.class {
         let Some(position) = data.classes.iter().position(|name| name.eq_ignore_ascii_case(class)) else {

@@ -1,13 +1,21 @@
 //! The errors of this crate: what failed, where, why and what to do next.
 //!
 //! No message holds a patient, a study, a report or the path of an image. A sample is named by the manifest that lists
-//! it and by its row there.
+//! it, by its row there and by a salted hash of its study ([`SampleRef`]).
+
+mod image;
+mod row;
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
+
+pub use self::image::{ImageFault, PathFault};
+use self::row::RowList;
+pub use self::row::{RowFault, RowFaultKind};
+use crate::phi::SampleRef;
 
 /// Result of this crate.
 pub type Result<T, E = DataError> = std::result::Result<T, E>;
@@ -45,12 +53,12 @@ pub enum DataError {
     #[error(transparent)]
     Image(#[from] ImageFault),
     /// A sample could not be read.
-    #[error("{manifest}, row {row}: {fault}")]
+    #[error("{manifest}, {sample}: {fault}")]
     Sample {
         /// Name of the data set.
         manifest: String,
-        /// Row of the manifest (1 = first data row) or index of the phantom.
-        row: usize,
+        /// The sample.
+        sample: SampleRef,
         /// Why.
         fault: ImageFault,
     },
@@ -64,8 +72,8 @@ pub enum DataError {
     },
     /// A manifest lacks a column.
     #[error(
-        "{}: no column \"{column}\"; the header has {}. Name the right one with {option}",
-        file.display(), quoted(found)
+        "{}: no column \"{column}\"; {}",
+        file.display(), Header(found, option)
     )]
     Column {
         /// The manifest.
@@ -95,17 +103,17 @@ pub enum DataError {
     },
     /// A patient is in more than one split.
     #[error(
-        "{name}: {patients} patients are in more than one split (rows {}): figures on such data mean nothing. Split \
-         by patient, or leave the split column out and let this project split",
-        list(rows)
+        "{name}: {patients} patients are in more than one split ({}): figures on such data mean nothing. Split by \
+         patient, or leave the split column out and let this project split",
+        list(samples)
     )]
     Leak {
         /// The data set.
         name: String,
         /// How many patients.
         patients: usize,
-        /// Rows that show the leak, one pair for each patient (at most [`MAX_PRINTED_FAULTS`]).
-        rows: Vec<usize>,
+        /// Studies that show the leak, one pair for each patient (at most [`MAX_PRINTED_FAULTS`]).
+        samples: Vec<SampleRef>,
     },
     /// Too many samples could not be read.
     #[error(
@@ -122,8 +130,8 @@ pub enum DataError {
         total: usize,
         /// Failures that were allowed.
         limit: usize,
-        /// Each cause with the rows that it struck.
-        causes: Vec<(String, Vec<usize>)>,
+        /// Each cause with the studies that it struck.
+        causes: Vec<(String, Vec<SampleRef>)>,
     },
     /// A setting is out of range.
     #[error("{key} = {value}: {why}")]
@@ -150,95 +158,6 @@ impl DataError {
             | Self::Image(_)
             | Self::Path(_) => 3,
             Self::Io { .. } | Self::FileTooLarge { .. } | Self::Tokenizer { .. } => 1,
-        }
-    }
-}
-
-/// Why a path of a manifest is refused. The path itself is not shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum PathFault {
-    /// Nothing there.
-    #[error("the path is empty")]
-    Empty,
-    /// An absolute path.
-    #[error("the path is absolute; paths must be relative to the folder of the manifest or lie in the image root")]
-    Absolute,
-    /// `..` leads out of the folder.
-    #[error("the path leads out of its folder")]
-    Escape,
-    /// A link leads out of the folder.
-    #[error("a symbolic link leads out of the folder; name the folder that it points to as the image root")]
-    Link,
-    /// A backslash or a NUL.
-    #[error("the path holds a backslash or a NUL; write it with forward slashes")]
-    Character,
-}
-
-/// Why an image is refused.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum ImageFault {
-    /// The file could not be read.
-    #[error("the image file cannot be read ({0})")]
-    Read(io::ErrorKind),
-    /// The path is refused.
-    #[error(transparent)]
-    Path(#[from] PathFault),
-    /// Larger than the limit.
-    #[error("the image file holds {bytes} bytes, the limit is {limit}")]
-    FileTooLarge {
-        /// Size of the file (bytes).
-        bytes: u64,
-        /// Limit (bytes).
-        limit: u64,
-    },
-    /// Neither PNG nor JPEG.
-    #[error("the image is neither PNG nor JPEG")]
-    Format,
-    /// Too many pixels or a side of zero.
-    #[error("the image is {width} x {height}: each side must be at least 1 and the area at most {limit} pixels")]
-    Dimensions {
-        /// Columns (px).
-        width: u32,
-        /// Rows (px).
-        height: u32,
-        /// Largest area (px).
-        limit: u64,
-    },
-    /// Too long and thin to be a radiograph.
-    #[error("the image is {width} x {height}: one side is more than {limit} times the other")]
-    Aspect {
-        /// Columns (px).
-        width: u32,
-        /// Rows (px).
-        height: u32,
-        /// Largest ratio.
-        limit: u32,
-    },
-    /// The file ends before the image does.
-    #[error("the image file is truncated")]
-    Truncated,
-    /// The decoder gave up.
-    #[error("the image is corrupt ({0})")]
-    Corrupt(String),
-    /// The decoder or a transform panicked.
-    #[error("the image made the decoder fail in an unforeseen way")]
-    Panicked,
-}
-
-impl ImageFault {
-    /// One word for counts by reason.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::Read(io::ErrorKind::NotFound) => "missing",
-            Self::Read(_) => "unreadable",
-            Self::Path(_) => "path",
-            Self::FileTooLarge { .. } => "file_too_large",
-            Self::Format => "format",
-            Self::Dimensions { .. } => "dimensions",
-            Self::Aspect { .. } => "aspect",
-            Self::Truncated => "truncated",
-            Self::Corrupt(_) => "corrupt",
-            Self::Panicked => "panicked",
         }
     }
 }
@@ -275,143 +194,49 @@ pub enum TokenizerFault {
     Panicked,
 }
 
-/// One fault of a manifest.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RowFault {
-    /// Row (1 = first data row, 0 = the header).
-    pub row: usize,
-    /// Name of the column, empty where the whole row is meant.
-    pub column: String,
-    /// What is wrong.
-    pub why: RowFaultKind,
-}
-
-/// What is wrong with a row.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum RowFaultKind {
-    /// The row has another number of fields than the header.
-    #[error("{0} fields, the header has {1}: a comma or a quote too many or too few?")]
-    Fields(usize, usize),
-    /// A required field is empty.
-    #[error("the field is empty")]
-    Empty,
-    /// The field is larger than the limit.
-    #[error("the field holds {0} bytes, the limit is {1}")]
-    TooLong(usize, usize),
-    /// The field holds a NUL.
-    #[error("the field holds a NUL")]
-    Nul,
-    /// The path is refused.
-    #[error(transparent)]
-    Path(#[from] PathFault),
-    /// The image does not exist.
-    #[error("the image file does not exist")]
-    NoFile,
-    /// The image is listed before.
-    #[error("the image is listed in row {0} already")]
-    Repeated(usize),
-    /// A label is not one of the accepted values.
-    #[error("the label must be 1, 0, -1 or blank")]
-    Label,
-    /// A label is neither of two values.
-    #[error("the label must be 1 or 0")]
-    Binary,
-    /// The label and the name of the folder disagree.
-    #[error("the label contradicts the name of the folder")]
-    PathLabel,
-    /// A path is not as the publisher of the data writes it.
-    #[error("the path does not name {0}: is it the list of the download?")]
-    Layout(&'static str),
-    /// The header names a column twice.
-    #[error("the column is listed twice")]
-    TwoColumns,
-    /// A split has an unknown name.
-    #[error("the split must be train, validate or test")]
-    Split,
-    /// The image cannot be used.
-    #[error(transparent)]
-    Image(#[from] ImageFault),
-    /// The image is not the one that was prepared.
-    #[error("the image differs from the one that was prepared: prepare again")]
-    Changed,
-    /// The manifest is not the one that was prepared.
-    #[error("the manifest differs from the one that was prepared: prepare again")]
-    ManifestChanged,
-    /// Two images of different splits are equal.
-    #[error("the image has the same bytes as that of row {0}, which is in another split: keep one of them")]
-    Duplicate(usize),
-    /// A patient is in two splits.
-    #[error("the patient is in another split in row {0}: split by patient")]
-    Leak(usize),
-    /// The study is listed before.
-    #[error("the study is listed in row {0} already")]
-    RepeatedStudy(usize),
-    /// An id is not a plain number.
-    #[error("the id must be a number of 2 to 9 digits, without a prefix")]
-    Id,
-    /// The name of an image is more than a name.
-    #[error("the image's id must consist of letters, digits, \"-\" and \"_\"")]
-    ImageId,
-    /// Another table lacks what this one lists.
-    #[error("not listed in {0}: are both tables of the same release, and whole?")]
-    Unlisted(&'static str),
-    /// Two tables disagree.
-    #[error("the {0} differs from {1}, row {2}: are both tables of the same release?")]
-    Differs(&'static str, &'static str, usize),
-    /// Rows of one study disagree.
-    #[error("the {0} differs from row {1}, which is the same study")]
-    Disagrees(&'static str, usize),
-}
-
-impl fmt::Display for RowFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.row {
-            0 if self.column.is_empty() => f.write_str("file")?,
-            0 => f.write_str("header")?,
-            row => write!(f, "row {row}")?,
-        }
-        if !self.column.is_empty() {
-            write!(f, ", column \"{}\"", self.column)?;
-        }
-        write!(f, ": {}", self.why)
-    }
-}
-
-struct RowList<'a>(&'a [RowFault]);
-
-impl fmt::Display for RowList<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} faults", self.0.len())?;
-        for fault in self.0.iter().take(MAX_PRINTED_FAULTS) {
-            write!(f, "\n  {fault}")?;
-        }
-        match self.0.len().saturating_sub(MAX_PRINTED_FAULTS) {
-            0 => Ok(()),
-            more => write!(f, "\n  and {more} more"),
-        }
-    }
-}
-
-struct CauseList<'a>(&'a [(String, Vec<usize>)]);
+struct CauseList<'a>(&'a [(String, Vec<SampleRef>)]);
 
 impl fmt::Display for CauseList<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Causes:")?;
-        for (cause, rows) in self.0 {
-            write!(f, "\n  {} x {cause} (rows {})", rows.len(), list(rows))?;
+        for (cause, samples) in self.0 {
+            write!(f, "\n  {} x {cause} ({})", samples.len(), list(samples))?;
         }
         f.write_str("\n ")
     }
 }
 
-fn quoted(names: &[String]) -> String {
-    let shown: Vec<String> = names.iter().take(MAX_PRINTED_FAULTS).map(|n| format!("\"{n}\"")).collect();
-    if names.len() > shown.len() { format!("{}, ...", shown.join(", ")) } else { shown.join(", ") }
+/// The columns of a header and the option that names one of them, for messages.
+struct Header<'a>(&'a [String], &'a str);
+
+impl fmt::Display for Header<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(names, option) = self;
+        if names.is_empty() {
+            return f.write_str("the file is empty");
+        }
+        if names.iter().any(|name| is_data(name)) {
+            return f.write_str("the first line does not look like names with commas between: is the header missing?");
+        }
+        let shown: Vec<String> = names.iter().take(MAX_PRINTED_FAULTS).map(|name| format!("{name:?}")).collect();
+        let more = if names.len() > shown.len() { ", ..." } else { "" };
+        write!(f, "the header has {}{more}. Name the right one with {option}", shown.join(", "))
+    }
 }
 
-fn list(rows: &[usize]) -> String {
-    let shown: Vec<String> = rows.iter().take(MAX_PRINTED_FAULTS).map(ToString::to_string).collect();
-    if rows.len() > shown.len() { format!("{}, ...", shown.join(", ")) } else { shown.join(", ") }
+/// Whether a field of a first line is rather a value than the name of a column: then the line may be of a patient, and
+/// it must not be shown.
+fn is_data(field: &str) -> bool {
+    let is_file = Path::new(field).extension().is_some();
+    field.len() > 64
+        || is_file
+        || field.starts_with(|c: char| c.is_ascii_digit())
+        || field.contains(|c: char| c.is_control() || matches!(c, '/' | '\\' | ';' | ':' | '\u{fffd}'))
+}
+
+fn list(samples: &[SampleRef]) -> String {
+    let shown: Vec<String> = samples.iter().take(MAX_PRINTED_FAULTS).map(ToString::to_string).collect();
+    if samples.len() > shown.len() { format!("{}; ...", shown.join("; ")) } else { shown.join("; ") }
 }
 
 #[cfg(test)]
@@ -420,18 +245,34 @@ mod tests {
 
     #[test]
     fn a_long_list_of_faults_is_cut_and_counted() {
-        let faults: Vec<RowFault> =
-            (1..=25).map(|row| RowFault { row, column: "text".into(), why: RowFaultKind::Empty }).collect();
+        let faults: Vec<RowFault> = (1..=25).map(|row| RowFault::new(row, "text", RowFaultKind::Empty)).collect();
         let text = DataError::Rows { file: "pairs.csv".into(), faults }.to_string();
-        assert!(text.starts_with("pairs.csv: 25 faults\n  row 1, column \"text\": the field is empty\n"), "{text}");
-        assert!(text.ends_with("row 20, column \"text\": the field is empty\n  and 5 more"), "{text}");
+        assert!(text.starts_with("pairs.csv: 25 faults\n  row 1, column \"text\": the field is empty: fill"), "{text}");
+        assert!(text.contains("row 20, ") && !text.contains("row 21, ") && text.ends_with("\n  and 5 more"), "{text}");
+    }
+
+    #[test]
+    fn a_first_line_of_values_is_not_shown() {
+        let message = |fields: &[&str]| {
+            let found = fields.iter().map(|&field| field.to_owned()).collect();
+            DataError::Column { file: "a.csv".into(), column: "text".into(), found, option: "columns.text" }.to_string()
+        };
+        let named = message(&["path", "Enlarged Cardiomediastinum", "label_2"]);
+        assert!(named.ends_with("Cardiomediastinum\", \"label_2\". Name the right one with columns.text"), "{named}");
+        for value in ["a.png", "p10/p10000032", "50414267", "Findings: clear", "secret\u{1b}", &"x".repeat(65)] {
+            let text = message(&["secret", value]);
+            assert!(text.ends_with("is the header missing?") && !text.contains("secret"), "{text}");
+        }
+        assert!(message(&[]).ends_with("the file is empty"));
     }
 
     #[test]
     fn every_cause_is_listed_with_its_rows() {
-        let causes = vec![(ImageFault::Truncated.to_string(), vec![3, 9]), (ImageFault::Format.to_string(), vec![4])];
+        let rows = |rows: &[usize]| rows.iter().map(|&row| SampleRef { row, study: None, path: None }).collect();
+        let causes =
+            vec![(ImageFault::Truncated.to_string(), rows(&[3, 9])), (ImageFault::Format.to_string(), rows(&[4]))];
         let text = DataError::TooManyBad { name: "set".into(), bad: 3, total: 10, limit: 1, causes }.to_string();
-        assert!(text.contains("2 x the image file is truncated (rows 3, 9)"), "{text}");
-        assert!(text.contains("1 x the image is neither PNG nor JPEG (rows 4)"), "{text}");
+        assert!(text.contains("2 x the image file is truncated: copy or download it again (row 3; row 9)"), "{text}");
+        assert!(text.contains("1 x the image is neither PNG nor JPEG: ") && text.contains("(row 4)"), "{text}");
     }
 }

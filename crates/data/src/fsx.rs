@@ -180,8 +180,8 @@ pub fn contained(root: &Path, relative: &str) -> Result<PathBuf, PathFault> {
 pub struct Folder {
     root: PathBuf,
     real_root: PathBuf,
-    /// Whether a folder of an earlier path lies in the root.
-    known: HashMap<PathBuf, bool>,
+    /// What is wrong with the folders of earlier paths.
+    known: HashMap<PathBuf, Option<PathFault>>,
 }
 
 impl Folder {
@@ -200,27 +200,33 @@ impl Folder {
     /// As [`contained`].
     pub fn path(&mut self, relative: &str) -> Result<PathBuf, PathFault> {
         check_parts(relative)?;
-        let joined = self.root.join(relative);
-        // With a slash or a dot behind its name a link would be followed before it is looked at.
-        let named: PathBuf = joined.components().collect();
-        let is_link = fs::symlink_metadata(named).is_ok_and(|m| m.is_symlink());
+        // By its parts: behind a link, a slash or a dot at the end would hide that it is one.
+        let joined: PathBuf = self.root.join(relative).components().collect();
+        let is_link = fs::symlink_metadata(&joined).is_ok_and(|m| m.is_symlink());
         // A plain file lies where its folder lies, and few folders hold all files.
         let plain = !is_link && Path::new(relative).components().all(|c| matches!(c, Component::Normal(_)));
-        let inside = match joined.parent().filter(|_| plain) {
-            None => self.holds(&joined),
+        let fault = match joined.parent().filter(|_| plain) {
+            None => self.fault(&joined),
             Some(parent) => {
-                let inside = self.known.get(parent).copied().unwrap_or_else(|| self.holds(parent));
-                self.known.insert(parent.to_path_buf(), inside);
-                inside
+                let fault = self.known.get(parent).copied().unwrap_or_else(|| self.fault(parent));
+                self.known.insert(parent.to_path_buf(), fault);
+                fault
             }
         };
-        if inside { Ok(joined) } else { Err(PathFault::Link) }
+        fault.map_or(Ok(joined), Err)
     }
 
-    /// Whether the deepest existing part of a path lies in the root: what does not exist cannot be a link.
-    fn holds(&self, path: &Path) -> bool {
-        let existing = path.ancestors().find_map(|part| part.canonicalize().ok());
-        existing.is_some_and(|real| real.starts_with(&self.real_root))
+    /// What is wrong with a path whose parts are fine: the deepest part that exists must lie in the root.
+    ///
+    /// What does not exist cannot be a link, but it can become one: nothing may go up again behind it. A link to nothing
+    /// exists, and what it points to can appear later.
+    fn fault(&self, path: &Path) -> Option<PathFault> {
+        let existing = path.ancestors().find(|part| fs::symlink_metadata(part).is_ok())?;
+        if path.strip_prefix(existing).is_ok_and(|rest| rest.components().any(|c| c == Component::ParentDir)) {
+            return Some(PathFault::Escape);
+        }
+        let inside = existing.canonicalize().is_ok_and(|real| real.starts_with(&self.real_root));
+        (!inside).then_some(PathFault::Link)
     }
 }
 

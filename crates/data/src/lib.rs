@@ -7,6 +7,7 @@ pub mod error;
 pub mod fsx;
 pub mod image;
 pub mod loader;
+pub mod phi;
 pub mod prepare;
 pub mod prompt;
 pub mod record;

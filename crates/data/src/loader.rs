@@ -2,19 +2,26 @@
 //!
 //! Each worker owns every n-th batch and a short queue, and the consumer takes from the queues in turn: the order never
 //! depends on timing, memory is bounded, and starting at step `k` costs no more than starting at zero.
+//!
+//! A batch never holds two images of one study, so that an image is never contrasted with the report that it belongs
+//! to: a study shows one of its images at a time, samples of one study (where a source makes a sample of every image)
+//! are put into different batches, and a study that cannot be read is replaced by one that is not in the batch.
 
-use std::collections::BTreeMap;
+mod apart;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use self::apart::Apart;
 use crate::batch::{PairBatch, TextBatch};
 use crate::error::{DataError, ImageFault, Result};
 use crate::fsx;
 use crate::image::Plane;
 use crate::image::augment::{AugmentConfig, AugmentParams};
-use crate::record::{Dataset, ImageSource, Phi, Study};
+use crate::record::{Dataset, ImageSource, Phi, SampleRef, Study};
 use crate::report::topics::Topics;
 use crate::report::words::Denials;
 use crate::rng::{Purpose, key, permutation, stream};
@@ -78,16 +85,19 @@ struct Shared {
     study_topics: Vec<Vec<f32>>,
     /// Study whose report each study is paired with.
     partner: Vec<u32>,
+    /// Which samples are of one study.
+    apart: Apart,
     /// The last epoch's order, kept because a whole epoch uses it.
     order: Mutex<(u64, Arc<Vec<u32>>)>,
-    quarantine: Mutex<BTreeMap<usize, String>>,
+    quarantine: Mutex<BTreeMap<usize, (SampleRef, String)>>,
 }
 
 impl Loader {
     /// A loader over all studies of `dataset`; studies without sentences are left out where texts are asked for.
     ///
     /// # Errors
-    /// If fewer studies remain than fit into a batch, or a text cannot be tokenised.
+    /// If fewer studies remain than fit into a batch, if one has so many samples that two must share a batch, or if a
+    /// text cannot be tokenised.
     pub fn new(
         mut dataset: Dataset,
         source_size: usize,
@@ -123,9 +133,10 @@ impl Loader {
         let n = dataset.studies.len();
         let partner = if config.shuffle_pairs { derangement(config.seed, n) } else { permutation_identity(n) };
         let store = ImageStore::new(&dataset, source_size, cache_bytes);
+        let apart = Apart::new(&dataset.studies);
         let order = Mutex::new((u64::MAX, Arc::new(Vec::new())));
         let quarantine = Mutex::new(BTreeMap::new());
-        Ok(Self {
+        let loader = Self {
             shared: Arc::new(Shared {
                 dataset,
                 store,
@@ -135,10 +146,14 @@ impl Loader {
                 topics,
                 study_topics,
                 partner,
+                apart,
                 order,
                 quarantine,
             }),
-        })
+        };
+        // Fails here, where no order of the samples keeps those of one study apart.
+        loader.shared.order(0)?;
+        Ok(loader)
     }
 
     /// Batches of one pass over the data.
@@ -186,10 +201,10 @@ impl Loader {
         LoaderRun::start(Arc::clone(&self.shared), from, to)
     }
 
-    /// Unreadable studies met so far: row of the manifest and cause.
-    pub fn quarantine(&self) -> Vec<(usize, String)> {
+    /// Unreadable studies met so far and their causes, in the order of the data set.
+    pub fn quarantine(&self) -> Vec<(SampleRef, String)> {
         let bad = self.shared.quarantine.lock().unwrap_or_else(PoisonError::into_inner);
-        bad.iter().map(|(&study, cause)| (self.shared.dataset.studies[study].row, cause.clone())).collect()
+        bad.values().cloned().collect()
     }
 }
 
@@ -214,20 +229,20 @@ fn derangement(seed: u64, n: usize) -> Vec<u32> {
 }
 
 impl Shared {
-    fn order(&self, epoch: u64) -> Arc<Vec<u32>> {
+    fn order(&self, epoch: u64) -> Result<Arc<Vec<u32>>> {
         let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
         if order.0 != epoch {
-            *order =
-                (epoch, Arc::new(permutation(self.config.seed, Purpose::Order, epoch, self.dataset.studies.len())));
+            let drawn = permutation(self.config.seed, Purpose::Order, epoch, self.dataset.studies.len());
+            *order = (epoch, Arc::new(self.apart.arrange(drawn, self.config.batch_size)?));
         }
-        Arc::clone(&order.1)
+        Ok(Arc::clone(&order.1))
     }
 
     fn batch(&self, step: u64) -> Result<PairBatch> {
         let config = &self.config;
         let per_epoch = (self.dataset.studies.len() / config.batch_size) as u64;
         let (epoch, position) = (step / per_epoch, to_index(step % per_epoch));
-        let order = self.order(epoch);
+        let order = self.order(epoch)?;
         let planned = &order[position * config.batch_size..(position + 1) * config.batch_size];
         let mut batch = PairBatch {
             len: config.batch_size,
@@ -241,8 +256,10 @@ impl Shared {
             studies: Vec::with_capacity(config.batch_size),
         };
         let mut texts = Vec::with_capacity(config.batch_size * config.sentences);
+        // Studies that the batch holds or is to hold: no substitute may be one of them.
+        let mut taken: BTreeSet<u32> = planned.iter().map(|&study| self.apart.study(study as usize)).collect();
         for &study in planned {
-            let (study, plane) = self.readable(study as usize, epoch)?;
+            let (study, plane) = self.readable(study as usize, epoch, &mut taken)?;
             batch.images.extend_from_slice(&plane.data);
             if config.sentences > 0 {
                 texts.extend(self.draw_sentences(study, epoch));
@@ -264,17 +281,29 @@ impl Shared {
         order.iter().cycle().take(self.config.sentences).map(|&sentence| report[sentence].clone()).collect()
     }
 
-    /// The image of a study, or of its deterministic substitute where it cannot be read.
-    fn readable(&self, planned: usize, epoch: u64) -> Result<(usize, Plane)> {
+    /// The image of a study, or of its deterministic substitute where it cannot be read. Every study that is tried is
+    /// `taken` afterwards.
+    fn readable(&self, planned: usize, epoch: u64, taken: &mut BTreeSet<u32>) -> Result<(usize, Plane)> {
         let mut study = planned;
         let mut substitutes = stream(self.config.seed, Purpose::Substitute, epoch, planned as u64);
         loop {
             match self.view(study, epoch) {
                 Ok(plane) => return Ok((study, plane)),
-                Err(DataError::Sample { fault, .. }) => self.reject(study, &fault)?,
+                Err(DataError::Sample { sample, fault, .. }) => self.reject(study, sample, &fault)?,
                 Err(other) => return Err(other),
             }
-            study = substitutes.below(self.dataset.studies.len());
+            let n = self.dataset.studies.len();
+            let is_free = |candidate: usize| !taken.contains(&self.apart.study(candidate));
+            if !(0..n).any(is_free) {
+                let what = "no study is left to take the place of one that cannot be read: repair the files that the \
+                            warnings name, or make data.batch_size smaller";
+                return Err(DataError::Empty { name: self.dataset.name.clone(), what });
+            }
+            study = substitutes.below(n);
+            while !is_free(study) {
+                study = substitutes.below(n);
+            }
+            taken.insert(self.apart.study(study));
         }
     }
 
@@ -291,21 +320,17 @@ impl Shared {
         catch_unwind(AssertUnwindSafe(|| {
             AugmentParams::draw(augment, grey.width, grey.height, size, &mut draw).apply(grey.as_ref(), size)
         }))
-        .map_err(|_| DataError::Sample {
-            manifest: self.dataset.name.clone(),
-            row: self.dataset.studies[study].row,
-            fault: ImageFault::Panicked,
-        })
+        .map_err(|_| self.store.failed(study, image, ImageFault::Panicked))
     }
 
     /// Counts an unreadable study; an error once there are too many.
-    fn reject(&self, study: usize, fault: &ImageFault) -> Result<()> {
+    fn reject(&self, study: usize, sample: SampleRef, fault: &ImageFault) -> Result<()> {
         let total = self.dataset.studies.len();
         let mut bad = self.quarantine.lock().unwrap_or_else(PoisonError::into_inner);
-        if bad.insert(study, fault.to_string()).is_none() {
-            let row = self.dataset.studies[study].row;
-            tracing::warn!(data = %self.dataset.name, row, cause = %fault, "study left out and replaced");
-        }
+        bad.entry(study).or_insert_with(|| {
+            tracing::warn!(data = %self.dataset.name, %sample, cause = %fault, "study left out and replaced");
+            (sample, fault.to_string())
+        });
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a fraction of a count")]
         let allowed = (total as f64 * self.config.max_bad_fraction).floor() as usize;
         // One bad file must not stop a run on a small data set, unless none is allowed.
@@ -313,9 +338,9 @@ impl Shared {
         if bad.len() <= limit && bad.len() < total {
             return Ok(());
         }
-        let mut causes: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-        for (&study, cause) in bad.iter() {
-            causes.entry(cause.clone()).or_default().push(self.dataset.studies[study].row);
+        let mut causes: BTreeMap<String, Vec<SampleRef>> = BTreeMap::new();
+        for (sample, cause) in bad.values() {
+            causes.entry(cause.clone()).or_default().push(sample.clone());
         }
         let causes = causes.into_iter().collect();
         Err(DataError::TooManyBad { name: self.dataset.name.clone(), bad: bad.len(), total, limit, causes })

@@ -1,36 +1,11 @@
 //! Studies and their parts: the one shape that every data source is read into.
 
-use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::phi::{Phi, SampleRef, show_paths};
 use crate::source::phantom::PhantomKey;
-
-/// A value that must not be shown: a patient's id, a study's id, the text of a report.
-///
-/// `Debug` prints a placeholder, and there is no `Display` and no `Serialize`: reaching the value takes a call to
-/// [`Phi::expose`], which is easy to search for.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Phi<T>(T);
-
-impl<T> Phi<T> {
-    /// Wraps a protected value.
-    pub fn new(value: T) -> Self {
-        Self(value)
-    }
-
-    /// The protected value itself. Never pass it to a log, an error or a report.
-    pub fn expose(&self) -> &T {
-        &self.0
-    }
-}
-
-impl<T> fmt::Debug for Phi<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("<protected>")
-    }
-}
 
 /// A patient, as the source names them.
 pub type PatientId = Phi<String>;
@@ -88,6 +63,17 @@ pub struct Study {
     pub split: Split,
     /// Row of the manifest (1 = first data row) or index of the phantom, for messages.
     pub row: usize,
+}
+
+impl Study {
+    /// How messages name this study, or one of its images where its number is given.
+    pub fn sample(&self, image: Option<usize>) -> SampleRef {
+        let path = match image.and_then(|image| self.images.get(image)) {
+            Some(ImageSource::File(path)) => Some(path.clone()),
+            _ => None,
+        };
+        SampleRef { row: self.row, study: Some(self.study_id.clone()), path }
+    }
 }
 
 /// Studies of one source and the names of their labels.

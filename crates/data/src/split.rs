@@ -67,19 +67,21 @@ pub fn split_by_patient(dataset: &mut Dataset, config: &SplitConfig) -> Result<(
 /// # Errors
 /// [`DataError::Leak`] counts the patients that are not, and names two rows of each of the first ones.
 pub fn check_leaks(dataset: &Dataset) -> Result<()> {
-    let mut first: HashMap<&str, &Study> = HashMap::new();
+    let mut first: HashMap<&str, usize> = HashMap::new();
+    // By the place of the patient's first study: rows of two manifests can have the same number.
     let mut leaks: BTreeMap<usize, usize> = BTreeMap::new();
-    for study in &dataset.studies {
-        let earlier = *first.entry(study.patient_id.expose()).or_insert(study);
-        if earlier.split != study.split {
-            leaks.entry(earlier.row).or_insert(study.row);
+    for (i, study) in dataset.studies.iter().enumerate() {
+        let earlier = *first.entry(study.patient_id.expose()).or_insert(i);
+        if dataset.studies[earlier].split != study.split {
+            leaks.entry(earlier).or_insert(i);
         }
     }
     if leaks.is_empty() {
         return Ok(());
     }
-    let rows = leaks.iter().take(MAX_PRINTED_FAULTS / 2).flat_map(|(&a, &b)| [a, b]).collect();
-    Err(DataError::Leak { name: dataset.name.clone(), patients: leaks.len(), rows })
+    let shown = leaks.iter().take(MAX_PRINTED_FAULTS / 2).flat_map(|(&a, &b)| [a, b]);
+    let samples = shown.map(|i| dataset.studies[i].sample(Some(0))).collect();
+    Err(DataError::Leak { name: dataset.name.clone(), patients: leaks.len(), samples })
 }
 
 /// The studies of a share of the patients, as indices in order: few-label subsets that never split a patient.
@@ -141,7 +143,9 @@ mod tests {
         data.studies[35].split = if data.studies[35].split == Split::Train { Split::Test } else { Split::Train };
         let text = check_leaks(&data).unwrap_err().to_string();
         // Index 35 is row 36; its patient's other study is index 5, row 6.
-        assert!(text.contains("1 patients are in more than one split (rows 6, 36)"), "{text}");
+        let [a, b] = ["s6", "s36"].map(|id| Phi::new(id.to_owned()));
+        let named = format!("1 patients are in more than one split (row 6, study {a:?}; row 36, study {b:?})");
+        assert!(text.contains(&named), "{text}");
         assert!(!text.contains("p5"), "{text}");
     }
 

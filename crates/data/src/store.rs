@@ -9,14 +9,15 @@ use rayon::prelude::*;
 use crate::error::{DataError, ImageFault, Result};
 use crate::image::transform::{letterbox, resize_larger_side};
 use crate::image::{GrayImage, Plane, decode};
-use crate::record::{Dataset, ImageSource};
+use crate::record::{Dataset, ImageSource, SampleRef};
 
 /// The images of one data set.
 #[derive(Debug)]
 pub struct ImageStore {
     name: String,
     images: Vec<Vec<Slot>>,
-    rows: Vec<usize>,
+    /// How messages name the studies.
+    studies: Vec<SampleRef>,
     source_size: usize,
     cache_bytes: usize,
     used_bytes: AtomicUsize,
@@ -36,7 +37,7 @@ impl ImageStore {
         Self {
             name: dataset.name.clone(),
             images: dataset.studies.iter().map(|study| study.images.iter().map(slot).collect()).collect(),
-            rows: dataset.studies.iter().map(|study| study.row).collect(),
+            studies: dataset.studies.iter().map(|study| study.sample(None)).collect(),
             source_size,
             cache_bytes,
             used_bytes: AtomicUsize::new(0),
@@ -58,8 +59,7 @@ impl ImageStore {
             return Ok(Arc::clone(image));
         }
         let decoded = catch_unwind(AssertUnwindSafe(|| self.read(&slot.source))).unwrap_or(Err(ImageFault::Panicked));
-        let fail = |fault| DataError::Sample { manifest: self.name.clone(), row: self.rows[study], fault };
-        let image = Arc::new(decoded.map_err(fail)?);
+        let image = Arc::new(decoded.map_err(|fault| self.failed(study, image, fault))?);
         let bytes = image.pixels.len();
         if self.used_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= self.cache_bytes {
             // Losing a race only means that the same image was decoded twice.
@@ -68,6 +68,19 @@ impl ImageStore {
             self.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
         }
         Ok(image)
+    }
+
+    /// The error of an image that cannot be used.
+    pub(crate) fn failed(&self, study: usize, image: usize, fault: ImageFault) -> DataError {
+        let path = match &self.images[study][image].source {
+            ImageSource::File(path) => Some(path.clone()),
+            ImageSource::Phantom(_) => None,
+        };
+        DataError::Sample {
+            manifest: self.name.clone(),
+            sample: SampleRef { path, ..self.studies[study].clone() },
+            fault,
+        }
     }
 
     fn read(&self, source: &ImageSource) -> Result<GrayImage, ImageFault> {

@@ -56,7 +56,7 @@ pub fn verify(path: &Path, progress: impl Fn(usize, usize) + Sync) -> Result<Fin
     let outside = faults.iter().filter(|fault| matches!(fault.why, RowFaultKind::Path(_))).count();
     let expected = Expected::read(&manifest, &mut faults)?;
     let done = AtomicUsize::new(0);
-    let hashes: Vec<(String, Option<RowFaultKind>)> = pictures
+    let checked: Vec<(String, Option<RowFaultKind>)> = pictures
         .par_iter()
         .map(|picture| {
             let checked = check(picture, expected.as_ref());
@@ -66,36 +66,51 @@ pub fn verify(path: &Path, progress: impl Fn(usize, usize) + Sync) -> Result<Fin
         .collect();
     let mut counts = Counts { images: pictures.len() + outside, unreadable: outside, ..Counts::default() };
     let columns = PairsColumns::default();
-    let mut reject = |row, column: &str, why| faults.push(RowFault { row, column: column.to_owned(), why });
-    let mut first: HashMap<String, (Split, usize)> = HashMap::new();
-    for (picture, (hash, fault)) in pictures.iter().zip(hashes) {
-        if let Some(why) = fault {
+    let mut reject = |picture: &Picture, column: &str, why| {
+        faults.push(RowFault { sample: picture.sample(), column: column.to_owned(), why });
+    };
+    let (hashes, broken): (Vec<String>, Vec<Option<RowFaultKind>>) = checked.into_iter().unzip();
+    for (picture, why) in pictures.iter().zip(broken) {
+        if let Some(why) = why {
             counts.unreadable += 1;
-            reject(picture.row, &columns.image, why);
-        }
-        // No hash: there are no bytes to compare.
-        if hash.is_empty() {
-            continue;
-        }
-        match first.get(&hash) {
-            Some(&(split, row)) => {
-                counts.duplicates += 1;
-                // Within one split it costs weight; across splits it is a leak.
-                if split != picture.split {
-                    reject(picture.row, &columns.image, RowFaultKind::Duplicate(row));
-                }
-            }
-            None => {
-                first.insert(hash, (picture.split, picture.row));
-            }
+            reject(picture, &columns.image, why);
         }
     }
-    for (row, other) in leaks(&pictures) {
+    for (image, earlier) in repeats(&hashes) {
+        counts.duplicates += 1;
+        // Within one split it costs weight; across splits it is a leak.
+        if pictures[image].split != pictures[earlier].split {
+            reject(&pictures[image], &columns.image, RowFaultKind::Duplicate(pictures[earlier].row));
+        }
+    }
+    let patients: Vec<(String, Split)> = pictures.iter().map(|picture| (picture.patient_id(), picture.split)).collect();
+    for (image, earlier) in leaks(&patients) {
         counts.leaks += 1;
-        reject(row, &columns.patient, RowFaultKind::Leak(other));
+        reject(&pictures[image], &columns.patient, RowFaultKind::Leak(pictures[earlier].row));
     }
-    faults.sort_by_key(|fault| fault.row);
+    faults.sort_by_key(|fault| fault.sample.row);
     Ok(Findings { manifest, counts, faults })
+}
+
+/// Each image whose bytes an earlier one has, and the first that has them; an empty hash says that there are none.
+fn repeats(hashes: &[String]) -> Vec<(usize, usize)> {
+    let mut first: HashMap<&str, usize> = HashMap::new();
+    let known = hashes.iter().enumerate().filter(|(_, hash)| !hash.is_empty());
+    known.map(|(i, hash)| (i, *first.entry(hash).or_insert(i))).filter(|(i, earlier)| i != earlier).collect()
+}
+
+/// Each patient in more than one split: the first image that shows it, and the one that it contradicts.
+fn leaks(patients: &[(String, Split)]) -> Vec<(usize, usize)> {
+    let mut first: HashMap<&str, usize> = HashMap::new();
+    let mut leaked: HashSet<&str> = HashSet::new();
+    let mut found = Vec::new();
+    for (i, (patient, split)) in patients.iter().enumerate() {
+        let earlier = *first.entry(patient).or_insert(i);
+        if patients[earlier].1 != *split && leaked.insert(patient) {
+            found.push((i, earlier));
+        }
+    }
+    found
 }
 
 /// What a provenance says of the images beside it.
@@ -120,7 +135,7 @@ impl Expected {
         let bytes = fsx::read_capped(&path, MAX_PROVENANCE_BYTES)?;
         let told: Provenance = serde_json::from_slice(&bytes).map_err(broken)?;
         if fsx::sha256_file(manifest)? != told.manifest_sha256 {
-            faults.push(RowFault { row: 0, column: String::new(), why: RowFaultKind::ManifestChanged });
+            faults.push(RowFault::new(0, "", RowFaultKind::ManifestChanged));
         }
         Ok(Some(Self { root, images: told.images }))
     }
@@ -147,17 +162,41 @@ fn check(picture: &Picture, expected: Option<&Expected>) -> (String, Option<RowF
     (hash, changed.then_some(RowFaultKind::Changed))
 }
 
-/// Each patient in more than one split: the first row that shows it, and the row that it contradicts.
-fn leaks(pictures: &[Picture]) -> Vec<(usize, usize)> {
-    let mut first: HashMap<String, (Split, usize)> = HashMap::new();
-    let mut leaked: HashSet<String> = HashSet::new();
-    let mut rows = Vec::new();
-    for picture in pictures {
-        let patient = picture.patient_id();
-        let &mut (split, row) = first.entry(patient.clone()).or_insert((picture.split, picture.row));
-        if split != picture.split && leaked.insert(patient) {
-            rows.push((picture.row, row));
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Stream;
+
+    /// Ten thousand small random sets, compared with what a search of all pairs finds.
+    #[test]
+    fn no_repeated_image_and_no_leak_is_missed() {
+        let mut random = Stream::new(17);
+        let (mut equal, mut leaked) = (0, 0);
+        for _ in 0..10_000 {
+            let n = random.below(24);
+            // Few values, so that they meet often; some files have no bytes.
+            let hashes: Vec<String> = (0..n).map(|_| "x".repeat(random.below(12))).collect();
+            let splits = [Split::Train, Split::Validate, Split::Test];
+            let patients: Vec<(String, Split)> =
+                (0..n).map(|_| (format!("p{}", random.below(12)), splits[random.below(3)])).collect();
+            let pairs = || (0..n).flat_map(|i| (0..i).map(move |j| (i, j)));
+            let mut expected: Vec<(usize, usize)> =
+                pairs().filter(|&(i, j)| !hashes[i].is_empty() && hashes[i] == hashes[j]).collect();
+            // The first of all that are equal is named.
+            expected.dedup_by_key(|pair| pair.0);
+            assert_eq!(repeats(&hashes), expected);
+            equal += expected.len();
+            let in_two: HashSet<&str> = pairs()
+                .filter(|&(i, j)| patients[i].0 == patients[j].0 && patients[i].1 != patients[j].1)
+                .map(|(i, _)| patients[i].0.as_str())
+                .collect();
+            let found = leaks(&patients);
+            assert_eq!(found.len(), in_two.len());
+            for (i, j) in found {
+                assert!(patients[i].0 == patients[j].0 && patients[i].1 != patients[j].1);
+            }
+            leaked += in_two.len();
         }
+        assert!(equal > 10_000 && leaked > 10_000, "{equal} {leaked}");
     }
-    rows
 }

@@ -313,8 +313,8 @@ impl Setup<'_> {
         let best = data::fsx::read_capped(&run.best().join("model.safetensors"), 16 << 30)?;
         data::fsx::write_atomic(&run.model(), &best)?;
         progress.finish(&format!("{:.0} images/s", totals.images_per_second()));
-        for (row, cause) in self.train.quarantine() {
-            tracing::warn!(row, cause, "unreadable study");
+        for (sample, cause) in self.train.quarantine() {
+            tracing::warn!(%sample, cause, "unreadable study");
         }
         Ok(totals)
     }

@@ -6,6 +6,7 @@ use clap::Args;
 use data::error::DataError;
 use data::record::{Dataset, Split};
 use data::report::cleaning::{Cleaning, ReportRules};
+use data::report::counts::TextCounts;
 use data::source::mimic::{self, Counts, Keep, MimicSource};
 use data::source::mura::{self, MuraSource};
 use data::source::pairs_csv::{self, PairsColumns, PairsConfig};
@@ -49,16 +50,28 @@ pub(super) struct SourceArgs {
 }
 
 impl SourceArgs {
-    /// The data set; `phantoms` is how many there are of an endless source.
-    pub(super) fn load(&self, phantoms: u64) -> Result<Dataset, DataError> {
-        let generate = |prevalence| phantom::dataset(self.seed, 0..phantoms, prevalence, Split::Train);
-        match self.source.to_str() {
-            Some("phantom") => Ok(generate(Prevalence::Natural)),
-            Some("phantom-exclusive") => Ok(generate(Prevalence::Exclusive)),
-            Some("mimic-cxr") => Ok(mimic::read(&self.mimic()?, Keep::WithImage)?.0),
-            Some("mura") => self.mura(),
-            _ => pairs_csv::read(&self.source, &self.config()),
-        }
+    /// The data set and, where whole reports are at hand, what they lack; `phantoms` is how many there are of an endless
+    /// source.
+    pub(super) fn load(&self, phantoms: u64) -> Result<(Dataset, Option<TextCounts>), DataError> {
+        let generate = |prevalence| {
+            let data = phantom::dataset(self.seed, 0..phantoms, prevalence, Split::Train);
+            let mut counts = TextCounts::default();
+            for study in &data.studies {
+                let sentences: Vec<&str> = study.sentences.iter().map(|sentence| sentence.expose().as_str()).collect();
+                counts.add(&sentences.join(" "));
+            }
+            (data, Some(counts))
+        };
+        Ok(match self.source.to_str() {
+            Some("phantom") => generate(Prevalence::Natural),
+            Some("phantom-exclusive") => generate(Prevalence::Exclusive),
+            Some("mimic-cxr") => (mimic::read(&self.mimic()?, Keep::WithImage)?.0, None),
+            Some("mura") => (self.mura()?, None),
+            _ => {
+                let (data, counts) = pairs_csv::read_counted(&self.source, &self.config())?;
+                (data, Some(counts))
+            }
+        })
     }
 
     /// MIMIC-CXR-JPG as it lies in the root.

@@ -8,6 +8,7 @@ use anyhow::Result;
 use clap::Args;
 use data::error::DataError;
 use data::record::{Dataset, Split};
+use data::report::counts::TextCounts;
 use data::source::mimic::Counts;
 use data::split::check_leaks;
 use data::text::{Tokenizer, TokenizerConfig};
@@ -31,12 +32,15 @@ pub(super) struct StatsArgs {
 }
 
 pub(super) fn run(args: &StatsArgs) -> Result<()> {
-    let data = args.source.load(args.count)?;
+    let (data, texts) = args.source.load(args.count)?;
     let path = args.tokenizer.clone().unwrap_or_default();
     let tokenizer = Tokenizer::load(&TokenizerConfig { path, ..TokenizerConfig::default() })?;
-    let mut counted = count(&data, &tokenizer)?;
+    let mut counted = count(&data, texts, &tokenizer)?;
+    if let Value::Object(fields) = &mut counted {
+        fields.retain(|_, value| !value.is_null());
+    }
     for (name, counts) in args.source.cleanings()? {
-        counted["reports"][name] = reports(&counts);
+        counted["cleanings"][name] = reports(&counts);
     }
     let mut out = std::io::stdout().lock();
     if args.json {
@@ -65,7 +69,7 @@ fn reports(counts: &Counts) -> Value {
 }
 
 /// What `stats` prints, in its order.
-fn count(data: &Dataset, tokenizer: &Tokenizer) -> Result<Value> {
+fn count(data: &Dataset, texts: Option<TextCounts>, tokenizer: &Tokenizer) -> Result<Value> {
     let lengths: Vec<usize> = data
         .studies
         .iter()
@@ -94,6 +98,7 @@ fn count(data: &Dataset, tokenizer: &Tokenizer) -> Result<Value> {
         },
         "sentences": lengths.len(),
         "studies_without_sentence": data.studies.iter().filter(|study| study.sentences.is_empty()).count(),
+        "reports": texts,
         "tokens_per_sentence": {
             "mean": total as f64 / lengths.len().max(1) as f64,
             "longest": lengths.iter().max().copied().unwrap_or(0),

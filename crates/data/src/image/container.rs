@@ -13,6 +13,8 @@ pub(crate) struct Container {
     pub(crate) width: u32,
     pub(crate) height: u32,
     pub(crate) orientation: Orientation,
+    /// Whether it is a JPEG of four channels: inks instead of lights.
+    pub(crate) inks: bool,
     pub(crate) payload: Payload,
 }
 
@@ -71,7 +73,7 @@ fn inspect_png(bytes: &[u8]) -> Result<Container, ImageFault> {
         }
         if kind == b"IEND" {
             let (width, height) = size.ok_or_else(|| ImageFault::Corrupt("no header chunk".to_owned()))?;
-            return Ok(Container { width, height, orientation, payload: Payload::Png(kept) });
+            return Ok(Container { width, height, orientation, inks: false, payload: Payload::Png(kept) });
         }
         at = end;
     }
@@ -80,6 +82,7 @@ fn inspect_png(bytes: &[u8]) -> Result<Container, ImageFault> {
 /// Walks the segments to the end mark: a scan that stops before a marker means that the file was cut.
 fn inspect_jpeg(bytes: &[u8]) -> Result<Container, ImageFault> {
     let mut size = None;
+    let mut channels = None;
     let mut has_scan = false;
     let mut orientation = Orientation::NoTransforms;
     let mut at = 2;
@@ -98,6 +101,7 @@ fn inspect_jpeg(bytes: &[u8]) -> Result<Container, ImageFault> {
             // Frame headers; C4, C8 and CC are tables and extensions.
             0xC0..=0xCF if !matches!(marker, 0xC4 | 0xC8 | 0xCC) => {
                 size = be_u16(segment, 5).zip(be_u16(segment, 3));
+                channels = segment.get(7).copied();
             }
             0xE1 => {
                 let exif = segment.get(2..).and_then(|s| s.strip_prefix(b"Exif\0\0"));
@@ -110,7 +114,8 @@ fn inspect_jpeg(bytes: &[u8]) -> Result<Container, ImageFault> {
     }
     match size {
         Some((width, height)) if has_scan => {
-            Ok(Container { width: width.into(), height: height.into(), orientation, payload: Payload::Jpeg })
+            let (width, height) = (width.into(), height.into());
+            Ok(Container { width, height, orientation, inks: channels == Some(4), payload: Payload::Jpeg })
         }
         _ => Err(ImageFault::Corrupt("no image before the end mark".to_owned())),
     }

@@ -4,8 +4,14 @@
 //! |---|---|
 //! | colour | ITU-R 601 luma in integers, as PIL's `L` |
 //! | 16 bits | 8 bits, rescaled: `round(v * 255 / 65535)` |
+//! | 1, 2 or 4 bits, a palette | 8 bits, the colours that are meant |
+//! | inks (CMYK) | red, green and blue, then grey |
 //! | transparency | composed over black |
 //! | an EXIF orientation | upright pixels |
+//! | a blank image | itself |
+//! | an inverted image (black bones) | itself: neither format says so, it must be turned when it is exported |
+//!
+//! The first image of a process that is converted in a way that loses something, and the first blank one, is warned of.
 //!
 //! The format is read from the content. A file that ends early is an error even where a decoder would fill up with
 //! grey, and a panic of a decoder is one too.
@@ -16,10 +22,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use image::codecs::{jpeg, png};
+use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageResult, Limits};
 
 use super::GrayImage;
 use super::container::{self, Container, Payload};
+use super::notice::{Notice, warn_once};
 use crate::error::ImageFault;
 
 /// Largest area (px).
@@ -97,6 +105,7 @@ fn decode_pixels(bytes: &[u8], container: &Container) -> Result<GrayImage, Image
         return Err(ImageFault::Corrupt("the file tells two sizes of the image".to_owned()));
     }
     let pixels = luma(&raw)?;
+    notify(container, &raw, &pixels);
     let upright = image::GrayImage::from_raw(raw.width, raw.height, pixels).map(|gray| {
         let mut image = DynamicImage::ImageLuma8(gray);
         image.apply_orientation(container.orientation);
@@ -129,9 +138,30 @@ fn read_raw(decoder: impl ImageDecoder) -> ImageResult<Raw> {
     Ok(Raw { width, height, color, bytes })
 }
 
+/// Warns of what is unusual about an image.
+fn notify(container: &Container, raw: &Raw, pixels: &[u8]) {
+    let is_deep = raw.color.bytes_per_pixel() > raw.color.channel_count();
+    // Colours that are grey lose nothing.
+    let step = usize::from(raw.color.bytes_per_pixel());
+    let width = step / usize::from(raw.color.channel_count());
+    let coloured =
+        |pixel: &[u8]| pixel[..width] != pixel[width..2 * width] || pixel[..width] != pixel[2 * width..3 * width];
+    let lucid = |pixel: &[u8]| pixel[step - width..].iter().any(|&byte| byte != u8::MAX);
+    let met = [
+        (Notice::Deep, is_deep),
+        (Notice::Inks, container.inks),
+        (Notice::Colour, !container.inks && raw.color.has_color() && raw.bytes.chunks_exact(step).any(coloured)),
+        (Notice::Transparent, raw.color.has_alpha() && raw.bytes.chunks_exact(step).any(lucid)),
+        (Notice::Turned, container.orientation != Orientation::NoTransforms),
+        (Notice::Blank, pixels.windows(2).all(|pair| pair[0] == pair[1])),
+    ];
+    met.into_iter().filter(|(_, is_met)| *is_met).for_each(|(notice, _)| warn_once(notice));
+}
+
 fn fault_of(error: &image::ImageError) -> ImageFault {
     match error {
         image::ImageError::IoError(cause) if cause.kind() == std::io::ErrorKind::UnexpectedEof => ImageFault::Truncated,
+        image::ImageError::Limits(_) => ImageFault::Memory { limit: MAX_DECODED_BYTES },
         other => ImageFault::Corrupt(other.to_string()),
     }
 }

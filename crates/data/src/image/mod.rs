@@ -5,6 +5,7 @@ pub mod blur;
 mod container;
 pub mod decode;
 pub mod encode;
+mod notice;
 pub mod sheet;
 pub mod transform;
 pub mod warp;

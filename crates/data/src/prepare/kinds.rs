@@ -88,6 +88,7 @@ fn pairs(root: &Path) -> Result<Loaded> {
 fn mimic_cxr(root: &Path) -> Result<Loaded> {
     let source = MimicSource { group_images: false, ..MimicSource::new(root) };
     let (dataset, counts) = mimic::read(&source, Keep::WithImageOrText)?;
+    counts.log(&dataset.name);
     // A study without labels is there all the same.
     let lost = counts.reasons().filter(|(reason, _)| *reason != Reason::StudyUnlabelled);
     let left_out = lost.map(|(reason, count)| (reason.name().to_owned(), count)).collect();

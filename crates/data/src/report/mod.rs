@@ -1,6 +1,7 @@
 //! Reports: the sections that are kept and their sentences.
 
 pub mod cleaning;
+pub mod counts;
 pub mod mimic;
 pub mod sections;
 pub mod sentences;

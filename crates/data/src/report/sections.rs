@@ -46,6 +46,11 @@ struct Header {
     kept: bool,
 }
 
+/// Whether a report has a header whose text is kept.
+pub(super) fn has_kept(report: &str) -> bool {
+    report.match_indices(':').filter_map(|(colon, _)| header(report, colon)).any(|header| header.kept)
+}
+
 /// The texts under the headers that are kept, in order; the whole report where it has no such header.
 ///
 /// A header is one of the usual names before a colon, at the start of a line or sentence, or anywhere in capitals.

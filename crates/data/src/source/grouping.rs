@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use super::pairs_csv::PairsConfig;
 use crate::error::RowFaultKind;
-use crate::record::{ImageSource, Phi, Split, Study};
+use crate::record::{ImageSource, Phi, SampleRef, Split, Study};
+use crate::report::counts::TextCounts;
 
 /// One row of a manifest.
 pub(crate) struct Picture {
@@ -25,6 +26,12 @@ pub(crate) struct Picture {
 }
 
 impl Picture {
+    /// How messages name it.
+    pub(crate) fn sample(&self) -> SampleRef {
+        let study = (!self.study.is_empty()).then(|| Phi::new(self.study.clone()));
+        SampleRef { row: self.row, study, path: Some(Phi::new(self.path.clone())) }
+    }
+
     /// The patient; without one, the patient of this study or of this row alone.
     pub(crate) fn patient_id(&self) -> String {
         match (self.patient.is_empty(), self.study.is_empty()) {
@@ -56,12 +63,13 @@ fn key_of(picture: &Picture, group_rows: bool) -> Key {
     }
 }
 
-/// Groups pictures into studies in the order of their first rows. `fault` takes the row, the column and the cause
+/// Groups pictures into studies in the order of their first rows and counts their reports. `fault` takes the row, the column and the cause
 /// where rows of one study disagree.
 pub(super) fn group(
     pictures: Vec<Picture>,
     classes: &[String],
     config: &PairsConfig,
+    counts: &mut TextCounts,
     fault: &mut dyn FnMut(usize, &str, RowFaultKind),
 ) -> Vec<Study> {
     let mut positions: HashMap<Key, usize> = HashMap::new();
@@ -73,7 +81,7 @@ pub(super) fn group(
             None => groups.push(vec![picture]),
         }
     }
-    groups.into_iter().filter_map(|members| study_of(members, classes.len(), config, fault)).collect()
+    groups.into_iter().filter_map(|members| study_of(members, classes.len(), config, counts, fault)).collect()
 }
 
 /// The study of some rows, `None` for no rows.
@@ -81,6 +89,7 @@ fn study_of(
     members: Vec<Picture>,
     classes: usize,
     config: &PairsConfig,
+    counts: &mut TextCounts,
     fault: &mut dyn FnMut(usize, &str, RowFaultKind),
 ) -> Option<Study> {
     let first = members.first()?;
@@ -88,6 +97,7 @@ fn study_of(
     // The text may be given once for all images of a study.
     let told = members.iter().find(|m| !m.text.is_empty());
     let (text, text_row) = told.map_or(("", row), |m| (m.text.as_str(), m.row));
+    counts.add(text);
     let mut labels = vec![None; classes];
     for member in &members {
         if !member.text.is_empty() && member.text != text {

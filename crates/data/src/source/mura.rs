@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::parts::Parts;
-use super::table::Table;
+use super::table::{Listing, Row, Table};
 use crate::error::{DataError, Result, RowFaultKind};
 use crate::fsx::Folder;
 use crate::record::{Dataset, ImageSource, Phi, Split, Study};
@@ -107,6 +107,13 @@ struct Place<'a> {
     file: &'a str,
 }
 
+impl Place<'_> {
+    /// The study's id: patients number studies anew for every body part.
+    fn study_id(&self) -> String {
+        format!("{}/{}", self.body_part, self.study)
+    }
+}
+
 /// Takes a path apart: release, part, body part, patient, study and file.
 fn place<'a>(path: &'a str, part: &str) -> Option<Place<'a>> {
     let fields: Vec<&str> = path.split('/').collect();
@@ -125,6 +132,12 @@ fn place<'a>(path: &'a str, part: &str) -> Option<Place<'a>> {
     known.then_some(Place { body_part, patient, study, abnormal, file })
 }
 
+/// What a row lists, for messages.
+fn named<'a>(row: &'a Row, part: &str) -> Listing<'a> {
+    let path = row.fields[0].trim();
+    Listing { study: place(path, part).map(|place| place.study_id()), path: Some(path) }
+}
+
 /// The path without the name of the release.
 fn inside(path: &str) -> &str {
     path.strip_prefix(RELEASE).and_then(|rest| rest.strip_prefix('/')).unwrap_or(path)
@@ -139,6 +152,7 @@ fn read_part(source: &MuraSource, root: &Path, part: &str, split: Split) -> Resu
     let labels = read_labels(root, part)?;
     let file = root.join(format!("{part}_image_paths.csv"));
     let mut table = Table::read_bare(&file, &COLUMNS[..1])?;
+    table.identify(|row| named(row, part));
     let mut folder = Folder::new(root)?;
     let mut positions: HashMap<String, usize> = HashMap::new();
     let mut listed: HashMap<PathBuf, usize> = HashMap::new();
@@ -187,7 +201,7 @@ fn read_part(source: &MuraSource, root: &Path, part: &str, split: Split) -> Resu
 fn study(place: &Place, label: Option<bool>, split: Split, row: usize) -> Study {
     Study {
         patient_id: Phi::new(place.patient.to_owned()),
-        study_id: Phi::new(format!("{}/{}", place.body_part, place.study)),
+        study_id: Phi::new(place.study_id()),
         images: Vec::new(),
         sentences: Vec::new(),
         labels: vec![Some(label.unwrap_or(place.abnormal))],
@@ -206,6 +220,7 @@ fn read_labels(root: &Path, part: &str) -> Result<HashMap<String, bool>> {
         return Ok(labels);
     }
     let mut table = Table::read_bare(&file, &COLUMNS)?;
+    table.identify(|row| named(row, part));
     for row in std::mem::take(&mut table.rows) {
         let mut path = row.fields[0].trim().to_owned();
         if is_attribute(&path) {

@@ -10,11 +10,12 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use super::grouping::Picture;
 use super::grouping::group;
-use super::table::{Row, Table};
+use super::table::{Listing, Row, Table};
 use crate::error::{DataError, PathFault, Result, RowFault, RowFaultKind};
 use crate::fsx::Folder;
 use crate::record::{Dataset, Split};
 use crate::report::TextRules;
+use crate::report::counts::TextCounts;
 use crate::split::check_leaks;
 
 /// Names of the columns. A column that does not exist is treated as empty, unless it was named differently from the
@@ -133,6 +134,14 @@ impl Positions {
 /// [`DataError::Rows`] with all faults of the rows, [`DataError::Empty`] where there is no row, [`DataError::Leak`] where
 /// the split column puts a patient into two splits, [`DataError::Setting`] where a given class never occurs.
 pub fn read(file: &Path, config: &PairsConfig) -> Result<Dataset> {
+    Ok(read_counted(file, config)?.0)
+}
+
+/// As [`read`], with counts of what the reports lack.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_counted(file: &Path, config: &PairsConfig) -> Result<(Dataset, TextCounts)> {
     dataset(Table::read(file)?, config, Absent::IsFault)
 }
 
@@ -141,7 +150,7 @@ pub fn read(file: &Path, config: &PairsConfig) -> Result<Dataset> {
 /// # Errors
 /// As [`read`].
 pub fn parse(file: &Path, bytes: Vec<u8>, config: &PairsConfig) -> Result<Dataset> {
-    dataset(Table::parse(file, bytes)?, config, Absent::IsListed)
+    Ok(dataset(Table::parse(file, bytes)?, config, Absent::IsListed)?.0)
 }
 
 /// As [`read`], but images need not exist: whoever decodes them counts those that do not.
@@ -149,7 +158,7 @@ pub fn parse(file: &Path, bytes: Vec<u8>, config: &PairsConfig) -> Result<Datase
 /// # Errors
 /// As [`read`].
 pub(crate) fn read_listed(file: &Path, config: &PairsConfig) -> Result<Dataset> {
-    dataset(Table::read(file)?, config, Absent::IsListed)
+    Ok(dataset(Table::read(file)?, config, Absent::IsListed)?.0)
 }
 
 /// The rows of a CSV, image files that do not exist included, and what is wrong with other rows.
@@ -160,10 +169,11 @@ pub(crate) fn survey(file: &Path, config: &PairsConfig) -> Result<(Vec<Picture>,
     let mut table = Table::read(file)?;
     let positions = Positions::find(&mut table, config)?;
     let pictures = read_rows(&mut table, &positions, config, Absent::IsListed)?;
-    if pictures.is_empty() && table.faults.is_empty() {
+    let faults = table.take_faults();
+    if pictures.is_empty() && faults.is_empty() {
         return Err(no_rows(file_name(file)));
     }
-    Ok((pictures, table.faults))
+    Ok((pictures, faults))
 }
 
 /// What becomes of an image file that does not exist.
@@ -181,8 +191,8 @@ fn no_rows(name: String) -> DataError {
     DataError::Empty { name, what: "the manifest has no rows: name one row per image" }
 }
 
-/// The data set of a manifest's rows.
-fn dataset(mut table: Table, config: &PairsConfig, absent: Absent) -> Result<Dataset> {
+/// The data set of a manifest's rows, and what their reports lack.
+fn dataset(mut table: Table, config: &PairsConfig, absent: Absent) -> Result<(Dataset, TextCounts)> {
     let name = file_name(&table.file);
     let positions = Positions::find(&mut table, config)?;
     let mut pictures = read_rows(&mut table, &positions, config, absent)?;
@@ -195,14 +205,15 @@ fn dataset(mut table: Table, config: &PairsConfig, absent: Absent) -> Result<Dat
     } else {
         config.label_columns.clone()
     };
-    let studies = group(pictures, &classes, config, &mut |row, column, why| {
+    let mut counts = TextCounts { fields_not_utf8: table.legacy, ..TextCounts::default() };
+    let studies = group(pictures, &classes, config, &mut counts, &mut |row, column, why| {
         let position = table.header.iter().position(|name| name == column);
         table.fault(row, position.unwrap_or(usize::MAX), why);
     });
     table.check()?;
     let data = Dataset { name, classes, studies };
     check_leaks(&data)?;
-    Ok(data)
+    Ok((data, counts))
 }
 
 fn read_rows(table: &mut Table, positions: &Positions, config: &PairsConfig, absent: Absent) -> Result<Vec<Picture>> {
@@ -211,6 +222,10 @@ fn read_rows(table: &mut Table, positions: &Positions, config: &PairsConfig, abs
     let missing = |source| DataError::Io { action: "read the image root", path: root.clone(), source };
     std::fs::metadata(&root).map_err(missing)?;
     let mut folder = Folder::new(&root)?;
+    table.identify(|row| {
+        let study = positions.study.map(|study| row.fields[study].trim().to_owned());
+        Listing { study, path: Some(row.fields[positions.image].trim()) }
+    });
     let mut listed: HashMap<PathBuf, usize> = HashMap::new();
     let mut pictures = Vec::with_capacity(table.rows.len());
     for row in std::mem::take(&mut table.rows) {

@@ -7,9 +7,12 @@ use flate2::read::MultiGzDecoder;
 
 use crate::error::{DataError, Result, RowFault, RowFaultKind};
 use crate::fsx;
+use crate::phi::{Phi, SampleRef, shows_paths};
 
 /// First bytes of a gzip file.
 const GZIP: &[u8] = b"\x1f\x8b";
+/// What some editors put before UTF-8 text.
+pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 /// Largest accepted manifest (bytes), after decompression.
 const MAX_FILE_BYTES: u64 = 1 << 30;
 /// Largest accepted field (bytes): far more than any report.
@@ -21,8 +24,21 @@ pub(crate) struct Table {
     pub(crate) file: PathBuf,
     pub(crate) header: Vec<String>,
     pub(crate) rows: Vec<Row>,
+    /// Fields that are not UTF-8 and were read as Windows-1252.
+    pub(crate) legacy: usize,
     /// Faults found so far; the caller adds its own.
-    pub(crate) faults: Vec<RowFault>,
+    faults: Vec<RowFault>,
+    /// How messages name the rows, in their order; empty before [`Table::identify`].
+    samples: Vec<SampleRef>,
+}
+
+/// What a row says of the sample that it lists.
+#[derive(Debug, Default)]
+pub(crate) struct Listing<'a> {
+    /// Its study.
+    pub(crate) study: Option<String>,
+    /// Its image, as the row names it.
+    pub(crate) path: Option<&'a str>,
 }
 
 /// One row: its number (1 = first data row) and as many fields as the header has.
@@ -60,7 +76,7 @@ impl Table {
     }
 
     fn parse_as(file: &Path, bytes: &[u8], columns: Option<&[&str]>, wanted: &dyn Fn(&str) -> bool) -> Result<Self> {
-        let content = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+        let content = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
         let mut reader = csv::ReaderBuilder::new().flexible(true).has_headers(columns.is_none()).from_reader(content);
         let broken = |error: csv::Error| DataError::Io {
             action: "read",
@@ -75,20 +91,36 @@ impl Table {
             fields.map(|f| decode(f, &mut legacy).trim().to_owned()).collect()
         };
         let wanted: Vec<bool> = header.iter().map(|name| wanted(name)).collect();
-        let mut table = Self { file: file.to_path_buf(), header, rows: Vec::new(), faults: Vec::new() };
+        let mut table = Self {
+            file: file.to_path_buf(),
+            header,
+            rows: Vec::new(),
+            legacy: 0,
+            faults: Vec::new(),
+            samples: Vec::new(),
+        };
         let mut record = csv::ByteRecord::new();
         let mut number = 0;
+        let mut start = position(&reader);
+        table.check_quotes(0, &content[..start]);
         while reader.read_byte_record(&mut record).map_err(broken)? {
             number += 1;
+            let end = position(&reader);
+            let sound = table.check_quotes(number, &content[start..end]);
+            start = end;
+            if !sound {
+                continue;
+            }
             if record.len() == table.header.len() {
                 let field = |(field, &wanted)| if wanted { decode(field, &mut legacy) } else { String::new() };
                 let fields = record.iter().zip(&wanted).map(field).collect();
                 table.push(Row { number, fields });
             } else {
                 let why = RowFaultKind::Fields(record.len(), table.header.len());
-                table.faults.push(RowFault { row: number, column: String::new(), why });
+                table.faults.push(RowFault::new(number, "", why));
             }
         }
+        table.legacy = legacy;
         if legacy > 0 {
             tracing::warn!(file = %file.display(), fields = legacy, "not UTF-8, read as Windows-1252");
         }
@@ -104,9 +136,18 @@ impl Table {
             } else {
                 continue;
             };
-            self.faults.push(RowFault { row: row.number, column: column.clone(), why });
+            self.faults.push(RowFault::new(row.number, column, why));
         }
         self.rows.push(row);
+    }
+
+    /// Whether the quotes of a row, given as it stands in the file, are sound; notes a fault where they are not.
+    fn check_quotes(&mut self, number: usize, raw: &[u8]) -> bool {
+        match quote_fault(raw) {
+            Some(why) => self.faults.push(RowFault::new(number, "", why)),
+            None => return true,
+        }
+        false
     }
 
     /// Position of a column, `None` where the header lacks it. A name that occurs twice is a fault.
@@ -115,7 +156,7 @@ impl Table {
         let first = found.next();
         if found.next().is_some() {
             let why = RowFaultKind::TwoColumns;
-            self.faults.push(RowFault { row: 0, column: name.to_owned(), why });
+            self.faults.push(RowFault::new(0, name, why));
         }
         first
     }
@@ -132,19 +173,77 @@ impl Table {
 
     /// Notes a fault of a field.
     pub(crate) fn fault(&mut self, row: usize, column: usize, why: RowFaultKind) {
-        let column = self.header.get(column).cloned().unwrap_or_default();
-        self.faults.push(RowFault { row, column, why });
+        let column = self.header.get(column).map_or("", String::as_str);
+        self.faults.push(RowFault::new(row, column, why));
+    }
+
+    /// Lets faults name the sample of their row: call it while the rows are still here.
+    pub(crate) fn identify(&mut self, of: impl Fn(&Row) -> Listing<'_>) {
+        let sample = |row: &Row| {
+            let Listing { study, path } = of(row);
+            // Paths take memory for every row, and are shown on demand only.
+            let path = path.filter(|path| shows_paths() && !path.is_empty());
+            SampleRef {
+                row: row.number,
+                study: study.filter(|study| !study.is_empty()).map(Phi::new),
+                path: path.map(|path| Phi::new(path.into())),
+            }
+        };
+        self.samples = self.rows.iter().map(sample).collect();
+    }
+
+    /// All faults so far, in the order of the rows; none is kept.
+    pub(crate) fn take_faults(&mut self) -> Vec<RowFault> {
+        let mut faults = std::mem::take(&mut self.faults);
+        faults.sort_by_key(|fault| fault.sample.row);
+        for fault in &mut faults {
+            if let Ok(known) = self.samples.binary_search_by_key(&fault.sample.row, |sample| sample.row) {
+                fault.sample = self.samples[known].clone();
+            }
+        }
+        faults
     }
 
     /// Ends reading: all faults as one error, in the order of the rows.
     pub(crate) fn check(&mut self) -> Result<()> {
-        if self.faults.is_empty() {
-            return Ok(());
+        match self.take_faults() {
+            faults if faults.is_empty() => Ok(()),
+            faults => Err(DataError::Rows { file: self.file.clone(), faults }),
         }
-        let mut faults = std::mem::take(&mut self.faults);
-        faults.sort_by_key(|fault| fault.row);
-        Err(DataError::Rows { file: self.file.clone(), faults })
     }
+}
+
+/// Where the reader is (bytes).
+#[expect(clippy::cast_possible_truncation, reason = "a position in a buffer")]
+fn position(reader: &csv::Reader<&[u8]>) -> usize {
+    reader.position().byte() as usize
+}
+
+/// What is wrong with the quotes of one row, which ends with its line break.
+///
+/// The reader of the library takes what is not closed to the end of the file, and glues what follows a closing quote to
+/// the field, further lines included: rows would be lost without a word.
+fn quote_fault(raw: &[u8]) -> Option<RowFaultKind> {
+    if !raw.contains(&b'"') {
+        return None;
+    }
+    let (mut at_start, mut quoted) = (true, false);
+    let mut bytes = raw.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        if quoted {
+            if byte == b'"' && bytes.next_if_eq(&b'"').is_none() {
+                quoted = false;
+                if !bytes.peek().is_none_or(|next| matches!(next, b',' | b'\r' | b'\n')) {
+                    return Some(RowFaultKind::StrayQuote);
+                }
+            }
+        } else {
+            // A quote within a field that does not begin with one is a character like others.
+            quoted = byte == b'"' && at_start;
+            at_start = matches!(byte, b',' | b'\r' | b'\n');
+        }
+    }
+    quoted.then_some(RowFaultKind::OpenQuote)
 }
 
 /// The bytes of a file of at most `limit` bytes, decompressed where it is a gzip file, whatever its name.
@@ -204,14 +303,14 @@ mod tests {
 
     #[test]
     fn marks_and_line_ends_of_other_systems_do_not_matter() {
-        let read = table(b"\xEF\xBB\xBFa, b \r\n1,\"x, \"\"y\"\"\r\nz\"\r\n\r\n2,\r\n");
+        let mut read = table(b"\xEF\xBB\xBFa, b \r\n1,\"x, \"\"y\"\"\r\nz\"\r\n\r\n2,\r\n");
         assert_eq!(read.header, ["a", "b"]);
         let fields: Vec<_> = read.rows.iter().map(|r| (r.number, r.fields.clone())).collect();
         assert_eq!(
             fields,
             [(1, vec!["1".to_owned(), "x, \"y\"\r\nz".to_owned()]), (2, vec!["2".to_owned(), String::new()])]
         );
-        assert!(read.faults.is_empty());
+        assert!(read.check().is_ok());
     }
 
     #[test]
@@ -229,6 +328,29 @@ mod tests {
         let read = table(b"text\n39\xB0C \x93ok\x94\nna\xC3\xAFve\n");
         assert_eq!(read.rows[0].fields, ["39\u{b0}C \u{201c}ok\u{201d}"]);
         assert_eq!(read.rows[1].fields, ["na\u{ef}ve"]);
+    }
+
+    #[test]
+    fn any_bytes_become_text_and_none_is_dropped() {
+        let mut random = crate::rng::Stream::new(9);
+        let (mut counted, mut read) = (0, 0);
+        for _ in 0..100_000 {
+            let any = random.next_u64().to_le_bytes()[0];
+            let length = random.below(6);
+            let bytes: Vec<u8> = (0..length).map(|_| [b'a', 0xC3, 0xA9, 0x93, any][random.below(5)]).collect();
+            let text = decode(&bytes, &mut read);
+            if let Ok(same) = std::str::from_utf8(&bytes) {
+                assert_eq!(text, same);
+                continue;
+            }
+            counted += 1;
+            // One character for each byte, and the bytes of ASCII are themselves.
+            assert_eq!(text.chars().count(), bytes.len());
+            assert!(text.chars().zip(&bytes).all(|(c, &byte)| c.is_ascii() == byte.is_ascii()));
+        }
+        assert!(read == counted && counted > 10_000, "{read} {counted}");
+        let all: std::collections::HashSet<char> = (0..=255).map(windows_1252).collect();
+        assert_eq!(all.len(), 256, "no two bytes become one character");
     }
 
     fn gzip(content: &[u8]) -> Vec<u8> {
@@ -265,6 +387,40 @@ mod tests {
             (["a", "b", "c"].map(str::to_owned).to_vec(), ["", "2", ""].map(str::to_owned).to_vec())
         );
         assert!(read.check().unwrap_err().to_string().contains("row 2: 2 fields, the header has 3"));
+    }
+
+    #[test]
+    fn quotes_that_would_swallow_rows_are_faults() {
+        let sound = ["a,b\n", "\"a\",\"b\"\r\n", "\"a\"\"b\",5\" long\n", "\"\",\"\"", "\n\"x\n\"\"y\",1\n", ""];
+        for row in sound {
+            assert_eq!(quote_fault(row.as_bytes()), None, "{row:?}");
+        }
+        for (row, fault) in [
+            ("\"a,b\n1,2\n", RowFaultKind::OpenQuote),
+            ("a,\"", RowFaultKind::OpenQuote),
+            ("a,\"x\"\"\n", RowFaultKind::OpenQuote),
+            ("a,\"x\"y\n", RowFaultKind::StrayQuote),
+            ("\"a\nb,\"x\"\n", RowFaultKind::StrayQuote),
+        ] {
+            assert_eq!(quote_fault(row.as_bytes()), Some(fault), "{row:?}");
+        }
+        let text = table(b"a,b\n1,\"x\n2,\"y\"\n3,z\n4,\"open\n5,w\n").check().unwrap_err().to_string();
+        assert!(text.contains("2 faults\n  row 1: text follows a closing quote"), "{text}");
+        assert!(text.contains("row 3: a quote is opened and never closed"), "{text}");
+        assert!(table(b"a,\"b\n1,2\n").check().unwrap_err().to_string().contains("header: a quote is opened"));
+    }
+
+    #[test]
+    fn faults_name_the_study_of_their_row() {
+        let mut read = table(b"a,study\n1\0,s-secret\n2, \n3,s-secret\n");
+        read.identify(|row| Listing { study: Some(row.fields[1].trim().to_owned()), path: None });
+        for row in [2, 3] {
+            read.fault(row, 0, RowFaultKind::Label);
+        }
+        let (hash, text) = (Phi::new("s-secret".to_owned()), read.check().unwrap_err().to_string());
+        assert!(text.contains(&format!("row 1, study {hash:?}, column \"a\": the field holds a NUL")), "{text}");
+        assert!(text.contains("row 2, column \"a\"") && text.contains(&format!("row 3, study {hash:?}, ")), "{text}");
+        assert!(!text.contains("secret"), "{text}");
     }
 
     #[test]

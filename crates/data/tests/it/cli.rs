@@ -3,7 +3,7 @@
 use data::image::decode::decode_file;
 use serde_json::Value;
 
-use crate::support::{output, shared, write};
+use crate::support::{films, output, shared, write};
 
 #[test]
 fn a_contact_sheet_of_phantoms_is_written() {
@@ -31,6 +31,41 @@ fn statistics_are_counted() {
     assert_eq!(json["studies_without_sentence"], 0);
     let (plain, _) = output(&["stats", "phantom-exclusive", "--count", "64"], 0);
     assert!(plain.contains("studies                    64\n"), "{plain}");
+}
+
+#[test]
+fn what_reports_lack_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut csv = b"image_path,text,study_id\n".to_vec();
+    let rows: [&[u8]; 8] = [
+        b"\"FINDINGS: Clear lungs. IMPRESSION: Normal chest.\"",
+        b"",
+        b"  ",
+        b"No acute disease here.",
+        b"\"HISTORY: ___ year old. TECHNIQUE: Two views.\"",
+        b"\"IMPRESSION: Seen by Dr. ___ at ___.\"",
+        b"39\xB0C since ___.",
+        b"",
+    ];
+    for (i, (row, film)) in rows.iter().zip(films(8)).enumerate() {
+        write(dir.path(), &format!("{i}.png"), &film);
+        // The last row is of the study of the one before, whose text it shares.
+        csv.extend([format!("{i}.png,").as_bytes(), row, format!(",s{}\n", i.min(6)).as_bytes()].concat());
+    }
+    let path = write(dir.path(), "pairs.csv", &csv);
+    let (text, error) = output(&["stats", path.to_str().unwrap(), "--json"], 0);
+    let json: Value = serde_json::from_str(&text).unwrap();
+    let expected = serde_json::json!({
+        "empty": 2,
+        "without_findings_or_impression": 3,
+        "with_deidentification_marks": 3,
+        "fields_not_utf8": 1,
+    });
+    assert_eq!(json["reports"], expected);
+    assert_eq!((json["studies"].as_u64(), json["images"].as_u64()), (Some(7), Some(8)));
+    assert!(error.contains("not UTF-8, read as Windows-1252") && error.contains("fields=1"), "{error}");
+    let (plain, _) = output(&["stats", path.to_str().unwrap()], 0);
+    assert!(plain.contains("empty 2, without_findings_or_impression 3, "), "{plain}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Training batches: order, workers, draws and bad files.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -149,8 +150,12 @@ fn unreadable_studies_are_replaced_and_listed() {
     let shown: Vec<PairBatch> = batches(&one, 0, 6);
     assert!(shown.iter().all(|b| b.len == 4 && b.studies.len() == 4 && b.images.len() == 4 * 256));
     assert!(shown.iter().all(|b| !b.studies.contains(&3) && !b.studies.contains(&7)));
-    let truncated = "the image file is truncated".to_owned();
-    assert_eq!(one.quarantine(), [(4, truncated.clone()), (8, truncated)]);
+    let found: Vec<String> = one.quarantine().into_iter().map(|(sample, cause)| format!("{sample}: {cause}")).collect();
+    let expected = [3, 7].map(|i: usize| {
+        let study = Phi::new(format!("s{i}"));
+        format!("row {}, study {study:?}: the image file is truncated: copy or download it again", i + 1)
+    });
+    assert_eq!(found, expected);
     // The substitutes are drawn from the keys alone.
     let two = loader(&data, LoaderConfig { num_workers: 2, ..tolerant() });
     assert!(shown.iter().zip(batches(&two, 0, 6)).all(|(a, b)| bits(a) == bits(&b)));
@@ -167,9 +172,108 @@ fn too_many_unreadable_studies_end_in_a_table() {
         assert_eq!(error.exit_code(), 3);
         let DataError::TooManyBad { bad, total, limit, causes, .. } = error else { panic!("{error}") };
         assert_eq!((bad, total, limit), (allowed + 1, 12, allowed));
-        let rows: Vec<usize> = causes.iter().flat_map(|(_, rows)| rows.clone()).collect();
+        let rows: Vec<usize> = causes.iter().flat_map(|(_, rows)| rows.iter().map(|sample| sample.row)).collect();
         assert!(rows.len() == bad && rows.iter().all(|r| [4, 8].contains(r)), "{rows:?}");
     }
+}
+
+/// Studies of one image each, which share two files: a sound one and one that is cut short.
+fn many(dir: &Path, studies: usize, broken: &[usize]) -> Dataset {
+    let bytes = encode::png(&GrayImage { width: 8, height: 8, pixels: (0..64).collect() }).unwrap();
+    let good = ImageSource::File(Phi::new(write(dir, "good.png", &bytes)));
+    let bad = ImageSource::File(Phi::new(write(dir, "bad.png", &bytes[..bytes.len() - 5])));
+    let study = |i: usize| Study {
+        patient_id: Phi::new(format!("p{i}")),
+        study_id: Phi::new("s1".to_owned()),
+        images: vec![if broken.contains(&i) { bad.clone() } else { good.clone() }],
+        sentences: Vec::new(),
+        labels: Vec::new(),
+        view: String::new(),
+        split: Split::Train,
+        row: i + 1,
+    };
+    Dataset { name: "many.csv".into(), classes: Vec::new(), studies: (0..studies).map(study).collect() }
+}
+
+#[test]
+fn a_thousandth_of_bad_studies_is_the_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let config =
+        |seed| LoaderConfig { seed, batch_size: 50, image_size: 8, sentences: 0, max_bad_fraction: 0.001, ..config() };
+    // 0.05 % of 2000: the epoch is shown to its end, and the one study is named.
+    let few = many(dir.path(), 2000, &[700]);
+    let loader = Loader::new(few, 8, 0, Arc::new(Tokenizer::builtin().unwrap()), config(1)).unwrap();
+    assert_eq!(batches(&loader, 0, 40).len(), 40);
+    let found: Vec<usize> = loader.quarantine().iter().map(|(sample, _)| sample.row).collect();
+    assert_eq!(found, [701]);
+    // 0.2 %: the third one met is one too many.
+    let bad = [3, 700, 1200, 1999];
+    for seed in 1..4 {
+        let data = many(dir.path(), 2000, &bad);
+        let loader = Loader::new(data, 8, 0, Arc::new(Tokenizer::builtin().unwrap()), config(seed)).unwrap();
+        let error = loader.run(0, 40).find_map(Result::err).unwrap();
+        assert_eq!(error.exit_code(), 3);
+        let text = error.to_string();
+        assert!(text.starts_with("many.csv: 3 of 2000 studies cannot be read, more than the allowed 2. "), "{text}");
+        assert!(text.contains("\n  3 x the image file is truncated: copy or download it again (row "), "{text}");
+        let DataError::TooManyBad { bad: count, total, limit, causes, .. } = error else { panic!("{text}") };
+        assert_eq!((count, total, limit, causes.len()), (3, 2000, 2, 1));
+        let rows: Vec<usize> = causes[0].1.iter().map(|sample| sample.row).collect();
+        assert!(rows.len() == 3 && rows.iter().all(|row| bad.contains(&(row - 1))), "{rows:?}");
+    }
+}
+
+#[test]
+fn a_substitute_is_never_in_the_batch_already() {
+    let dir = tempfile::tempdir().unwrap();
+    // Two studies more than a batch holds: most draws would hit one that is in it.
+    for broken in [[0, 5], [2, 3]] {
+        let data = dataset(dir.path(), 8, &broken);
+        let tolerant = LoaderConfig { batch_size: 6, max_bad_fraction: 0.5, ..config() };
+        let one = loader(&data, tolerant.clone());
+        let shown = batches(&one, 0, 60);
+        for batch in &shown {
+            let distinct: BTreeSet<u32> = batch.studies.iter().copied().collect();
+            assert_eq!(distinct.len(), 6, "{:?}", batch.studies);
+            assert!(broken.iter().all(|&study| !distinct.contains(&(study as u32))));
+        }
+        let two = loader(&data, LoaderConfig { num_workers: 2, ..tolerant });
+        assert!(shown.iter().zip(batches(&two, 0, 60)).all(|(a, b)| bits(a) == bits(&b)));
+    }
+}
+
+#[test]
+fn a_data_set_without_a_substitute_left_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dataset(dir.path(), 6, &[1]);
+    let loader = loader(&data, LoaderConfig { batch_size: 6, max_bad_fraction: 0.5, ..config() });
+    let error = loader.batch(0).unwrap_err();
+    assert_eq!(error.exit_code(), 3);
+    assert!(error.to_string().starts_with("set: no study is left to take the place of one that cannot"), "{error}");
+}
+
+#[test]
+fn images_of_one_study_are_never_in_one_batch() {
+    let dir = tempfile::tempdir().unwrap();
+    // Each image is a sample of its own: 24 samples of 8 studies, three each, one of which is broken throughout.
+    let mut data = dataset(dir.path(), 24, &[0, 8, 16]);
+    for (i, study) in data.studies.iter_mut().enumerate() {
+        study.patient_id = Phi::new(format!("p{}", i % 4));
+        study.study_id = Phi::new(format!("s{}", i % 8 / 4));
+    }
+    let ungrouped = LoaderConfig { max_bad_fraction: 0.2, ..config() };
+    let one = loader(&data, ungrouped.clone());
+    let shown = batches(&one, 0, 120);
+    for batch in &shown {
+        let studies: BTreeSet<u32> = batch.studies.iter().map(|study| study % 8).collect();
+        assert_eq!(studies.len(), 4, "{:?}", batch.studies);
+    }
+    let two = loader(&data, LoaderConfig { num_workers: 2, ..ungrouped.clone() });
+    assert!(batches(&two, 60, 120).iter().zip(&shown[60..]).all(|(a, b)| bits(a) == bits(b)));
+    // 24 samples in batches of 12 are two batches, and a study has three samples.
+    let tokenizer = Arc::new(Tokenizer::builtin().unwrap());
+    let refused = Loader::new(data, 20, 0, tokenizer, LoaderConfig { batch_size: 12, ..ungrouped }).unwrap_err();
+    assert!(refused.to_string().contains("data.batch_size = 12: a study has more images than"), "{refused}");
 }
 
 #[test]

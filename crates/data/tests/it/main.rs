@@ -9,6 +9,8 @@
 )]
 
 mod augment;
+mod bad_manifests;
+mod bombs;
 mod cases;
 mod cli;
 mod fuzz_replay;
@@ -19,8 +21,12 @@ mod mimic_commands;
 mod mimic_layout;
 mod mimic_sections;
 mod mura;
+mod paths;
 mod phantom;
+mod picture_files;
+mod picture_kinds;
 mod prepare;
+mod privacy;
 mod prop_manifest;
 mod prop_mimic;
 mod prop_paths;

@@ -8,7 +8,7 @@ use data::record::{Dataset, ImageSource, Split};
 use data::report::TextRules;
 use data::source::pairs_csv::{PairsColumns, PairsConfig, read};
 
-use crate::support::write;
+use crate::support::{unnamed, write};
 
 fn image(dir: &Path, name: &str) {
     let pixels = vec![name.len() as u8; 16];
@@ -31,7 +31,7 @@ fn load(csv: &str, config: &PairsConfig) -> Result<Dataset, DataError> {
 }
 
 fn message(csv: &str, config: &PairsConfig) -> String {
-    load(csv, config).unwrap_err().to_string()
+    unnamed(&load(csv, config).unwrap_err().to_string())
 }
 
 /// Rows of the first image of each study and how many images it has.
@@ -156,7 +156,7 @@ fn rows_of_one_study_must_agree() {
 fn a_patient_in_two_splits_is_refused() {
     let csv = "image_path,patient_id,split\nimages/a.png,p1,train\nimages/b.png,p2,test\nimages/c.png,p1,test\n";
     let text = message(csv, &PairsConfig::default());
-    assert!(text.contains("1 patients are in more than one split (rows 1, 3)"), "{text}");
+    assert!(text.contains("1 patients are in more than one split (row 1; row 3)"), "{text}");
 }
 
 #[test]

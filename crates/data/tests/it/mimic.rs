@@ -16,12 +16,12 @@ use crate::mimic_layout::{
     CHEXPERT, LABEL_HEADER, METADATA, METADATA_HEADER, REPORT, ROWS, Row, SPLIT, SPLIT_HEADER, download, folder_of,
     ids, load, metadata_table, picture, split_table, texts,
 };
-use crate::support::write;
+use crate::support::{unnamed, write};
 
 fn message(dir: &TempDir, change: impl FnOnce(&mut MimicSource)) -> String {
     let mut source = MimicSource::new(dir.path());
     change(&mut source);
-    read(&source, Keep::WithImage).unwrap_err().to_string()
+    unnamed(&read(&source, Keep::WithImage).unwrap_err().to_string())
 }
 
 fn gzip(dir: &Path, name: &str) {
@@ -318,7 +318,7 @@ fn a_patient_in_two_splits_is_refused() {
     write(dir.path(), METADATA, metadata_table(&rows).as_bytes());
     picture(dir.path(), &format!("{}/0c-1.jpg", folder_of(rows[4].1, rows[4].2)));
     let text = message(&dir, |s| s.labels = LabelTable::None);
-    assert!(text.contains("1 patients are in more than one split (rows 1, 5)"), "{text}");
+    assert!(text.contains("1 patients are in more than one split (row 1; row 5)"), "{text}");
 }
 
 #[test]

@@ -24,14 +24,19 @@ fn different_pictures(dir: &Path) {
 fn a_download_is_prepared_with_studies_that_have_a_text_alone() {
     let dir = download();
     different_pictures(dir.path());
-    // One image cut short, one report without a text.
+    // One image cut short, one report without a text and one in an old encoding.
+    let base = folder_of(ROWS[0].1, ROWS[0].2);
+    write(dir.path(), &format!("{base}.txt"), b"x\n FINDINGS: A temperature of 39\xB0C.\n");
     let image = dir.path().join("files/p11/p11000032/s53189527/0b-2.jpg");
     let bytes = std::fs::read(&image).unwrap();
     data::fsx::write_atomic(&image, &bytes[..bytes.len() - 9]).unwrap();
     write(dir.path(), "files/p12/p12000764/s50771383.txt", b"FINAL REPORT\n INDICATION: cough\n");
     let out = tempfile::tempdir().unwrap();
     let [root, out] = [dir.path(), &out.path().join("prepared")].map(|path| path.to_str().unwrap().to_owned());
-    let (printed, _) = output(&["prepare", "mimic-cxr", "--root", &root, "--out", &out, "--size", "32", "--json"], 0);
+    let args = ["prepare", "mimic-cxr", "--root", &root, "--out", &out, "--size", "32", "--json"];
+    let (printed, warned) = output(&args, 0);
+    assert!(warned.contains("not UTF-8, read as Windows-1252") && warned.contains("reports=1"), "{warned}");
+    assert!(!warned.contains("50414267"), "{warned}");
     let mut summary: serde_json::Value = serde_json::from_str(&printed).unwrap();
     assert!(summary.as_object_mut().unwrap().remove("seconds").unwrap().as_f64().unwrap() >= 0.0);
     let skipped = serde_json::json!({"other_view": 3, "study_without_image": 1, "truncated": 1});
@@ -93,9 +98,9 @@ fn statistics_and_a_contact_sheet_come_straight_from_the_download() {
             "most_tokens": most, "report_too_short": 1,
         })
     };
-    assert_eq!(json["reports"], serde_json::json!({"convirt": reports(12.0, 12), "mgca": reports(9.0, 9)}));
+    assert_eq!(json["cleanings"], serde_json::json!({"convirt": reports(12.0, 12), "mgca": reports(9.0, 9)}));
     let (frontal, _) = output(&["stats", "mimic-cxr", "--root", root, "--views", "AP,PA"], 0);
-    assert!(frontal.contains("images                     4\n") && frontal.contains("reports\n"), "{frontal}");
+    assert!(frontal.contains("images                     4\n") && frontal.contains("cleanings\n"), "{frontal}");
     let sheet = dir.path().join("sheet.png");
     let show = ["show", "mimic-cxr", "--root", root, "--out", sheet.to_str().unwrap(), "--size", "16", "--views", "LL"];
     let (printed, _) = output(&show, 0);

@@ -11,7 +11,7 @@ use data::source::pairs_csv::{self, PairsConfig};
 use data::source::parts::SourceConfig;
 use serde_json::{Value, json};
 
-use crate::support::{films, output, write};
+use crate::support::{films, output, unnamed, write};
 
 /// The files have no header. The first lines of the download's lists are the first ones here.
 const TRAIN_IMAGES: &str = "\
@@ -69,7 +69,7 @@ fn load(dir: &Path) -> Result<[Dataset; 2], DataError> {
 }
 
 fn message(lists: &Lists) -> String {
-    load(download(lists).path()).unwrap_err().to_string()
+    unnamed(&load(download(lists).path()).unwrap_err().to_string())
 }
 
 /// Study, number of images and label.
@@ -262,7 +262,7 @@ fn statistics_and_a_contact_sheet_come_straight_from_the_download() {
     assert_eq!(counts, [4, 6, 9, 0]);
     assert_eq!((&json["splits"]["test"], &json["patients_in_one_split"]), (&json!(2), &json!(true)));
     assert_eq!(json["labels"]["abnormal"], json!({"positive": 3, "negative": 3, "unlabelled": 0}));
-    assert!(json.get("reports").is_none(), "there are none");
+    assert!(json.get("cleanings").is_none(), "there is no text");
     let sheet = dir.path().join("sheet.png");
     let show =
         ["show", "mura", "--root", root, "--out", sheet.to_str().unwrap(), "--size", "16", "--class", "abnormal"];

@@ -60,6 +60,12 @@ pub(crate) fn write(dir: &Path, name: &str, content: &[u8]) -> PathBuf {
     path
 }
 
+/// Writes a file without waiting for the disk, where a test writes thousands.
+#[expect(clippy::disallowed_methods, reason = "no reader is there before the file is whole")]
+pub(crate) fn write_quickly(path: &Path, content: &[u8]) {
+    std::fs::write(path, content).unwrap();
+}
+
 /// A call of the binary of this crate.
 pub(crate) fn command(args: &[&str]) -> Command {
     let mut command = Command::cargo_bin("roentgen-data").unwrap();
@@ -71,6 +77,21 @@ pub(crate) fn command(args: &[&str]) -> Command {
 pub(crate) fn output(args: &[&str], code: i32) -> (String, String) {
     let output = command(args).assert().code(code).get_output().clone();
     (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+/// A message with `#` for every salted hash, which differs from run to run.
+pub(crate) fn unsalted(text: &str) -> String {
+    let mut parts = text.split('#');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |out, part| {
+        let is_hash = part.len() >= 8 && part.bytes().take(8).all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        out + "#" + if is_hash { &part[8..] } else { part }
+    })
+}
+
+/// A message without the hashes of studies, where a test is about something else.
+pub(crate) fn unnamed(text: &str) -> String {
+    unsalted(text).replace(", study #", "")
 }
 
 /// PNG files of phantoms, all different.

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::support::{films, output, shared, write};
+use crate::support::{films, output, shared, unnamed, write};
 
 fn verify(path: &Path, code: i32) -> (Value, String) {
     let (text, error) = output(&["verify", path.to_str().unwrap(), "--json"], code);
-    (serde_json::from_str(&text).unwrap(), error)
+    (serde_json::from_str(&text).unwrap(), unnamed(&error))
 }
 
 /// A folder with six different films, `0.png` to `5.png`, and a manifest.

@@ -125,7 +125,7 @@ impl Counts {
     }
 
     /// Writes the counts to the log; as a warning where files are missing or unreadable.
-    pub(super) fn log(&self, name: &str) {
+    pub(crate) fn log(&self, name: &str) {
         let (patients, studies, images, texts) = (self.patients, self.studies, self.images, self.texts);
         tracing::info!(name, patients, studies, images, texts, sentences = self.sentences, "read");
         for (reason, count) in self.reasons() {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::super::table::decode;
+use super::super::table::{BYTE_ORDER_MARK, decode};
 use super::tables::Listed;
 use super::{Keep, MimicSource, Reason};
 use crate::error::DataError;
@@ -75,5 +75,5 @@ fn report(file: &Path, legacy: &mut usize) -> Result<String, Reason> {
         DataError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => Reason::ReportMissing,
         _ => Reason::ReportUnreadable,
     })?;
-    Ok(decode(bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes), legacy).replace("\r\n", "\n"))
+    Ok(decode(bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&bytes), legacy).replace("\r\n", "\n"))
 }

@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 use std::io;
 use std::path::Path;
 
-use super::super::table::{Row, Table};
+use super::super::table::{Listing as Named, Row, Table};
 use super::{LabelTable, MimicSource};
 use crate::error::{DataError, Result, RowFaultKind};
 use crate::record::Split;
@@ -121,6 +121,7 @@ impl Listing {
         let [dicom, study, subject, split] =
             ["dicom_id", "study_id", "subject_id", "split"].map(|name| table.require(name, OPTION));
         let (dicom, study, subject, split) = (dicom?, study?, subject?, split?);
+        table.identify(|row| named(row, study));
         let rows = std::mem::take(&mut table.rows);
         let mut listing = Self {
             studies: Vec::new(),
@@ -169,6 +170,7 @@ impl Listing {
         let [dicom, study, subject, view] =
             ["dicom_id", "study_id", "subject_id", "ViewPosition"].map(|name| table.require(name, OPTION));
         let (dicom, study, subject, view) = (dicom?, study?, subject?, view?);
+        table.identify(|row| named(row, study));
         for row in std::mem::take(&mut table.rows) {
             let ids = (image_id(table, &row, dicom), id(table, &row, study), id(table, &row, subject));
             let (Some(image), Some(study_id), Some(subject_id)) = ids else { continue };
@@ -199,6 +201,7 @@ impl Listing {
         let study = table.require("study_id", OPTION)?;
         let subject = table.require("subject_id", OPTION)?;
         let columns = classes.iter().map(|class| table.require(class, OPTION)).collect::<Result<Vec<usize>>>()?;
+        table.identify(|row| named(row, study));
         for row in std::mem::take(&mut table.rows) {
             let mut labels = Vec::with_capacity(columns.len());
             for &column in &columns {
@@ -249,6 +252,11 @@ impl Listed {
         let labels = vec![None; classes];
         Self { study, subject, split, row, images: Vec::new(), other_views: 0, labels, label_row: 0 }
     }
+}
+
+/// What a row lists, for messages; the path of an image follows from its ids.
+fn named(row: &Row, study: usize) -> Named<'_> {
+    Named { study: Some(row.fields[study].trim().to_owned()), path: None }
 }
 
 /// The number of a patient or study; notes a fault where it is none.
