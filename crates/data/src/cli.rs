@@ -1,27 +1,25 @@
 //! The commands of `roentgen-data`.
 
 mod prepare;
+mod source;
+mod stats;
 mod verify;
 
-use std::collections::HashSet;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use data::error::DataError;
 use data::image::encode;
 use data::image::sheet::contact_sheet;
-use data::record::{Dataset, Split, show_paths};
-use data::report::counts::TextCounts;
+use data::record::show_paths;
 use data::rng::{Purpose, permutation};
-use data::source::pairs_csv::{PairsColumns, PairsConfig, read_counted};
-use data::source::phantom::{self, Prevalence};
-use data::split::check_leaks;
 use data::store::ImageStore;
-use data::text::{Tokenizer, TokenizerConfig};
 use data::{fsx, image::GrayImage};
-use serde_json::{Value, json};
+use serde_json::Value;
+
+use self::source::SourceArgs;
 
 /// How many phantoms are searched for each one that is shown.
 const PHANTOMS_PER_PICTURE: u64 = 200;
@@ -45,39 +43,9 @@ enum Command {
     /// Writes a contact sheet: many images of a source in one PNG.
     Show(ShowArgs),
     /// Counts studies, images, patients, sentences, tokens and labels.
-    Stats(StatsArgs),
+    Stats(stats::StatsArgs),
     /// Checks images, hashes, splits and duplicates of a prepared folder or a CSV of pairs.
     Verify(verify::VerifyArgs),
-}
-
-#[derive(Debug, Args)]
-struct SourceArgs {
-    /// `phantom` (generated), `phantom-exclusive` (one finding each), or a CSV with one row per image.
-    source: PathBuf,
-    /// Seed of the phantoms, or of the choice of images from a CSV.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// Column with the path of the image.
-    #[arg(long, default_value_t = PairsColumns::default().image)]
-    image_column: String,
-    /// Column with the report.
-    #[arg(long, default_value_t = PairsColumns::default().text)]
-    text_column: String,
-    /// Column with findings joined by a vertical bar.
-    #[arg(long, default_value_t = PairsColumns::default().labels)]
-    labels_column: String,
-    /// Columns of one finding each with 1, 0, -1 or nothing, instead of a list.
-    #[arg(long, value_delimiter = ',')]
-    label_columns: Vec<String>,
-    /// Column with the patient.
-    #[arg(long, default_value_t = PairsColumns::default().patient)]
-    patient_column: String,
-    /// Column with the study.
-    #[arg(long, default_value_t = PairsColumns::default().study)]
-    study_column: String,
-    /// Folder that paths are relative to [default: the folder of the CSV].
-    #[arg(long)]
-    image_root: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -101,67 +69,13 @@ struct ShowArgs {
     class: Option<String>,
 }
 
-#[derive(Debug, Args)]
-struct StatsArgs {
-    #[command(flatten)]
-    source: SourceArgs,
-    /// Number of phantoms to count.
-    #[arg(long, default_value_t = 2000)]
-    count: u64,
-    /// `tokenizer.json`, `vocab.txt` or a folder with either [default: the built-in vocabulary].
-    #[arg(long)]
-    tokenizer: Option<PathBuf>,
-    /// Prints JSON.
-    #[arg(long)]
-    json: bool,
-}
-
-impl SourceArgs {
-    /// The data set and what its reports lack; `phantoms` is how many there are of an endless source.
-    fn load(&self, phantoms: u64) -> Result<(Dataset, TextCounts), DataError> {
-        let prevalence = match self.source.to_str() {
-            Some("phantom") => Prevalence::Natural,
-            Some("phantom-exclusive") => Prevalence::Exclusive,
-            _ => return read_counted(&self.source, &self.config()),
-        };
-        let data = phantom::dataset(self.seed, 0..phantoms, prevalence, Split::Train);
-        let mut counts = TextCounts::default();
-        for study in &data.studies {
-            let sentences: Vec<&str> = study.sentences.iter().map(|sentence| sentence.expose().as_str()).collect();
-            counts.add(&sentences.join(" "));
-        }
-        Ok((data, counts))
-    }
-
-    fn is_phantom(&self) -> bool {
-        [Path::new("phantom"), Path::new("phantom-exclusive")].contains(&self.source.as_path())
-    }
-
-    fn config(&self) -> PairsConfig {
-        let columns = PairsColumns {
-            image: self.image_column.clone(),
-            text: self.text_column.clone(),
-            labels: self.labels_column.clone(),
-            patient: self.patient_column.clone(),
-            study: self.study_column.clone(),
-            ..PairsColumns::default()
-        };
-        PairsConfig {
-            columns,
-            label_columns: self.label_columns.clone(),
-            image_root: self.image_root.clone().unwrap_or_default(),
-            ..PairsConfig::default()
-        }
-    }
-}
-
 /// Runs a command.
 pub(crate) fn run(cli: &Cli) -> Result<()> {
     show_paths(cli.show_paths);
     match &cli.command {
         Command::Prepare(args) => prepare::run(args),
         Command::Show(args) => show(args),
-        Command::Stats(args) => stats(args),
+        Command::Stats(args) => stats::run(args),
         Command::Verify(args) => verify::run(args),
     }
 }
@@ -177,7 +91,7 @@ fn show(args: &ShowArgs) -> Result<()> {
         data.studies.retain(|study| study.labels[position] == Some(true));
     }
     if !args.source.is_phantom() {
-        let order = permutation(args.source.seed, Purpose::Image, 0, data.studies.len());
+        let order = permutation(args.source.seed(), Purpose::Image, 0, data.studies.len());
         data.studies = order.into_iter().map(|i| data.studies[i as usize].clone()).collect();
     }
     data.studies.truncate(wanted);
@@ -204,59 +118,6 @@ fn show(args: &ShowArgs) -> Result<()> {
         sheet.height
     )?;
     Ok(())
-}
-
-fn stats(args: &StatsArgs) -> Result<()> {
-    let (data, texts) = args.source.load(args.count)?;
-    let path = args.tokenizer.clone().unwrap_or_default();
-    let tokenizer = Tokenizer::load(&TokenizerConfig { path, ..TokenizerConfig::default() })?;
-    let counted = count(&data, &texts, &tokenizer)?;
-    let mut out = std::io::stdout().lock();
-    if args.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&counted)?)?;
-    } else {
-        print(&mut out, &counted, "")?;
-    }
-    Ok(())
-}
-
-/// What `stats` prints, in its order.
-fn count(data: &Dataset, texts: &TextCounts, tokenizer: &Tokenizer) -> Result<Value> {
-    let lengths: Vec<usize> = data
-        .studies
-        .iter()
-        .flat_map(|study| &study.sentences)
-        .map(|sentence| Ok(tokenizer.encode(sentence.expose(), usize::MAX)?.input_ids.len()))
-        .collect::<Result<_, DataError>>()?;
-    let patients: HashSet<&String> = data.studies.iter().map(|study| study.patient_id.expose()).collect();
-    let of_split = |split| data.studies.iter().filter(|study| study.split == split).count();
-    let mut labels = serde_json::Map::new();
-    for (k, class) in data.classes.iter().enumerate() {
-        let of = |value| data.studies.iter().filter(|study| study.labels[k] == value).count();
-        let counts = json!({"positive": of(Some(true)), "negative": of(Some(false)), "unlabelled": of(None)});
-        labels.insert(class.clone(), counts);
-    }
-    let total: usize = lengths.iter().sum();
-    Ok(json!({
-        "source": data.name,
-        "studies": data.studies.len(),
-        "images": data.studies.iter().map(|study| study.images.len()).sum::<usize>(),
-        "patients": patients.len(),
-        "patients_in_one_split": check_leaks(data).is_ok(),
-        "splits": {
-            "train": of_split(Split::Train),
-            "validate": of_split(Split::Validate),
-            "test": of_split(Split::Test),
-        },
-        "sentences": lengths.len(),
-        "studies_without_sentence": data.studies.iter().filter(|study| study.sentences.is_empty()).count(),
-        "reports": texts,
-        "tokens_per_sentence": {
-            "mean": total as f64 / lengths.len().max(1) as f64,
-            "longest": lengths.iter().max().copied().unwrap_or(0),
-        },
-        "labels": labels,
-    }))
 }
 
 /// Prints an object as indented lines.

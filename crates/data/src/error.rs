@@ -177,6 +177,12 @@ pub enum TokenizerFault {
     /// A token occurs twice.
     #[error("line {0} repeats an earlier token")]
     Repeated(usize),
+    /// The padding or another special token has an id that no token of the vocabulary reaches.
+    #[error("a special token has id {0}, the largest id of the vocabulary is below {1}")]
+    Id(u32, usize),
+    /// The largest id asks for a table of too many rows.
+    #[error("the largest id makes a vocabulary of {0} tokens, the limit is {1}")]
+    TooMany(usize, usize),
     /// The length leaves no room for text.
     #[error("max_length = {0} leaves no room for text beside the {1} special tokens")]
     Length(usize, usize),

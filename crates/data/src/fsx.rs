@@ -414,7 +414,9 @@ mod tests {
         fs::create_dir_all(dir.path().join("outside")).unwrap();
         symlink(dir.path().join("outside"), root.join("out")).unwrap();
         symlink(root.join("images"), root.join("in")).unwrap();
-        assert_eq!(contained(&root, "out/a.png"), Err(PathFault::Link));
+        for path in ["out", "out/", "out//", "out/.", "out/a.png"] {
+            assert_eq!(contained(&root, path), Err(PathFault::Link), "{path}");
+        }
         // `..` after a link leads to the parent of its target, which is outside.
         assert_eq!(contained(&root, "out/../a.png"), Err(PathFault::Link));
         assert_eq!(contained(&root, "in/a.png"), Ok(root.join("in/a.png")));

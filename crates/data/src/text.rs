@@ -19,6 +19,8 @@ use crate::fsx;
 
 /// Largest accepted tokenizer file (bytes).
 const MAX_FILE_BYTES: u64 = 32 << 20;
+/// Largest accepted vocabulary; published ones have a quarter of a million tokens.
+const MAX_VOCAB: usize = 1 << 22;
 /// The vocabulary of this crate: general English and the words of chest radiograph reports, in lower case.
 pub const BUILTIN_VOCAB: &str = include_str!("../assets/vocab.txt");
 
@@ -68,11 +70,19 @@ impl Tokenizer {
             return Self::from_vocab(Path::new("builtin"), BUILTIN_VOCAB.as_bytes(), config.lowercase);
         }
         let path = find_file(&config.path)?;
-        let bytes = fsx::read_capped(&path, MAX_FILE_BYTES)?;
+        Self::from_bytes(&path, &fsx::read_capped(&path, MAX_FILE_BYTES)?, config.lowercase)
+    }
+
+    /// The tokenizer of bytes that are, or would be, those of `path`: its ending tells a `tokenizer.json` from a
+    /// `vocab.txt`, to which `lowercase` applies.
+    ///
+    /// # Errors
+    /// [`DataError::Tokenizer`].
+    pub fn from_bytes(path: &Path, bytes: &[u8], lowercase: bool) -> Result<Self> {
         if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("json")) {
-            Self::from_json(&path, &bytes)
+            Self::from_json(path, bytes)
         } else {
-            Self::from_vocab(&path, &bytes, config.lowercase)
+            Self::from_vocab(path, bytes, lowercase)
         }
     }
 
@@ -141,6 +151,14 @@ impl Tokenizer {
         // Lengths are the batch's business, whatever the file says.
         contain(|| inner.with_padding(None).with_truncation(None).map(|_| ())).map_err(fail)?;
         let vocab_size = inner.get_vocab(true).values().max().map_or(0, |&id| id as usize + 1);
+        if vocab_size > MAX_VOCAB {
+            return Err(fail(TokenizerFault::TooMany(vocab_size, MAX_VOCAB)));
+        }
+        // A table of embeddings has a row for each token: special ones, which a file gives by id, must find theirs.
+        let frame = contain(|| inner.encode_fast("", true)).map_err(fail)?;
+        if let Some(&id) = frame.get_ids().iter().chain([&pad_id]).find(|&&id| id as usize >= vocab_size) {
+            return Err(fail(TokenizerFault::Id(id, vocab_size)));
+        }
         let num_special = inner.get_post_processor().map_or(0, |p| p.added_tokens(false));
         let sha256 = fsx::sha256_hex(bytes);
         Ok(Self { inner, source: path.to_path_buf(), sha256, vocab_size, pad_id, num_special })
@@ -287,5 +305,28 @@ mod tests {
             let path = write(dir.path(), "d.json", json);
             assert!(message(&path).starts_with("tokenizer "), "{json}");
         }
+    }
+
+    #[test]
+    fn ids_that_no_table_of_embeddings_would_hold_are_refused() {
+        let message = |padding: &str, vocab: &str, processor: &str| {
+            let json = format!(
+                r#"{{"version":"1.0","truncation":null,"padding":{padding},"added_tokens":[],"normalizer":null,
+                "pre_tokenizer":null,"post_processor":{processor},"decoder":null,"model":{{"type":"WordPiece",
+                "unk_token":"[UNK]","continuing_subword_prefix":"\u0023#","max_input_chars_per_word":9,"vocab":{vocab}}}}}"#
+            );
+            Tokenizer::from_bytes(Path::new("t.json"), json.as_bytes(), true).map_err(|error| error.to_string())
+        };
+        let vocab = r#"{"[PAD]":0,"[UNK]":1,"[SEP]":2}"#;
+        assert_eq!(message("null", vocab, "null").unwrap().vocab_size(), 3);
+        let padding = r#"{"strategy":"BatchLongest","direction":"Right","pad_to_multiple_of":null,"pad_id":3,
+                          "pad_type_id":0,"pad_token":"[PAD]"}"#;
+        let text = message(padding, vocab, "null").unwrap_err();
+        assert!(text.contains("a special token has id 3, the largest id of the vocabulary is below 3"), "{text}");
+        let processor = r#"{"type":"BertProcessing","sep":["[SEP]",2],"cls":["[CLS]",99]}"#;
+        let text = message("null", vocab, processor).unwrap_err();
+        assert!(text.contains("a special token has id 99"), "{text}");
+        let text = message("null", r#"{"[PAD]":0,"[UNK]":4294967295}"#, "null").unwrap_err();
+        assert!(text.contains("a vocabulary of 4294967296 tokens, the limit is 4194304"), "{text}");
     }
 }

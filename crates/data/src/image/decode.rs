@@ -100,6 +100,10 @@ fn decode_pixels(bytes: &[u8], container: &Container) -> Result<GrayImage, Image
         Payload::Png(chunks) => png::PngDecoder::with_limits(Cursor::new(chunks), limits).and_then(read_raw),
     };
     let raw = raw.map_err(|error| fault_of(&error))?;
+    // Of two frame headers the decoder may follow the one whose size was not checked.
+    if (raw.width, raw.height) != (container.width, container.height) {
+        return Err(ImageFault::Corrupt("the file tells two sizes of the image".to_owned()));
+    }
     let pixels = luma(&raw)?;
     notify(container, &raw, &pixels);
     let upright = image::GrayImage::from_raw(raw.width, raw.height, pixels).map(|gray| {

@@ -83,9 +83,11 @@ fn pairs(root: &Path) -> Result<Loaded> {
     Ok(vec![pairs_csv::read_listed(&manifest, &config)?].into())
 }
 
-/// All studies with an image or a text; reports lie under `root` too.
+/// All studies with an image or a text; reports lie under `root` too. Every image is a sample, since it has a view of its
+/// own: whoever reads the result groups them by study.
 fn mimic_cxr(root: &Path) -> Result<Loaded> {
-    let (dataset, counts) = mimic::read(&MimicSource::new(root), Keep::WithImageOrText)?;
+    let source = MimicSource { group_images: false, ..MimicSource::new(root) };
+    let (dataset, counts) = mimic::read(&source, Keep::WithImageOrText)?;
     counts.log(&dataset.name);
     // A study without labels is there all the same.
     let lost = counts.reasons().filter(|(reason, _)| *reason != Reason::StudyUnlabelled);

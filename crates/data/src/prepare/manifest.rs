@@ -79,24 +79,31 @@ pub struct SkippedImage {
     pub reason: String,
 }
 
-/// The manifest under construction.
-pub(super) struct Writer(csv::Writer<Vec<u8>>);
+/// A manifest under construction.
+#[derive(Debug)]
+pub struct ManifestWriter(csv::Writer<Vec<u8>>);
 
 fn failed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> DataError {
     DataError::Io { action: "write", path: MANIFEST.into(), source: std::io::Error::other(error) }
 }
 
-impl Writer {
+impl ManifestWriter {
     /// A manifest with its header: the columns that the `pairs` source looks for.
-    pub(super) fn new() -> Result<Self> {
+    ///
+    /// # Errors
+    /// None in memory; [`DataError::Io`] is what the writer of CSV is typed for.
+    pub fn new() -> Result<Self> {
         let mut writer = csv::Writer::from_writer(Vec::new());
         let header = ["image_path", "text", "labels", "patient_id", "study_id", "view", "split"];
         writer.write_record(header).map_err(failed)?;
         Ok(Self(writer))
     }
 
-    /// Adds the images of a study.
-    pub(super) fn add(&mut self, dataset: &Dataset, study: &Study, images: &[&str]) -> Result<()> {
+    /// Adds the images of a study by their paths: a row for each, none for a study without one.
+    ///
+    /// # Errors
+    /// As [`ManifestWriter::new`].
+    pub fn add(&mut self, dataset: &Dataset, study: &Study, images: &[&str]) -> Result<()> {
         if images.is_empty() {
             return Ok(());
         }
@@ -116,7 +123,10 @@ impl Writer {
     }
 
     /// The bytes of the manifest.
-    pub(super) fn finish(self) -> Result<Vec<u8>> {
+    ///
+    /// # Errors
+    /// As [`ManifestWriter::new`].
+    pub fn finish(self) -> Result<Vec<u8>> {
         self.0.into_inner().map_err(|error| failed(error.into_error()))
     }
 }

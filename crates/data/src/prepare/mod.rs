@@ -4,7 +4,7 @@
 //!
 //! | File | Content |
 //! |---|---|
-//! | `images/SSSS/SSSSSSS-II.png` | 8-bit grey images, named by the numbers of study and image |
+//! | `images/SSSS/SSSSSSS-II.png` | 8-bit grey images, named by the numbers of a sample and of its image |
 //! | `pairs.csv` | one row per image; the `pairs` source reads it without an option |
 //! | `provenance.json` | what was prepared, and the hash of every file |
 //! | `journal.jsonl` | what is done, so that a killed call goes on and a second one has nothing to do |
@@ -14,7 +14,7 @@ mod journal;
 mod kinds;
 mod manifest;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -26,7 +26,7 @@ use self::folder::Folder;
 use self::journal::{Entry, Journal, fingerprint};
 use self::kinds::Loaded;
 pub use self::kinds::{KINDS, Kind, Request, kind};
-pub use self::manifest::{Counts, MANIFEST, Origin, PROVENANCE, Provenance, SkippedImage};
+pub use self::manifest::{Counts, MANIFEST, ManifestWriter, Origin, PROVENANCE, Provenance, SkippedImage};
 use crate::error::{DataError, ImageFault, Result};
 use crate::fsx;
 use crate::image::encode;
@@ -35,8 +35,8 @@ use crate::store::ImageStore;
 
 /// Folder of the images.
 const IMAGES: &str = "images";
-/// Studies whose images share a folder.
-const STUDIES_PER_FOLDER: usize = 1000;
+/// Samples whose images share a folder.
+const SAMPLES_PER_FOLDER: usize = 1000;
 /// Version of the layout of `provenance.json`.
 const FORMAT: u32 = 1;
 
@@ -67,9 +67,9 @@ struct Job<'a> {
     name: String,
 }
 
-/// The path of an image in a prepared folder, from the numbers of its study and of itself.
-fn image_name(study: usize, image: usize) -> String {
-    format!("{IMAGES}/{:04}/{study:07}-{image:02}.png", study / STUDIES_PER_FOLDER)
+/// The path of an image in a prepared folder, from the numbers of its sample and of itself.
+fn image_name(sample: usize, image: usize) -> String {
+    format!("{IMAGES}/{:04}/{sample:07}-{image:02}.png", sample / SAMPLES_PER_FOLDER)
 }
 
 /// Reads a source and fills `out`: every image decoded, reduced to at most `size` (px) on its larger side and written.
@@ -149,6 +149,13 @@ impl Job<'_> {
     }
 }
 
+/// What there is of a study.
+#[derive(Default)]
+struct Held {
+    has_text: bool,
+    images: usize,
+}
+
 /// What became of a source.
 struct Outcome {
     manifest: Vec<u8>,
@@ -162,8 +169,9 @@ struct Outcome {
 impl Outcome {
     /// Counts and lists what was made, in the order of the source.
     fn new(datasets: &[Dataset], jobs: &[Job], made: Vec<Result<Entry, ImageFault>>) -> Result<Self> {
-        let mut writer = manifest::Writer::new()?;
-        let mut patients = HashSet::new();
+        let mut writer = ManifestWriter::new()?;
+        // A study may be several samples, of one image each.
+        let mut studies: HashMap<_, Held> = HashMap::new();
         let mut outcome = Self {
             manifest: Vec::new(),
             images: BTreeMap::new(),
@@ -189,18 +197,20 @@ impl Outcome {
                         }),
                     }
                 }
-                let has_text = !study.sentences.is_empty();
-                if has_text || !names.is_empty() {
-                    patients.insert(study.patient_id.clone());
-                    outcome.counts.studies += 1;
-                    outcome.counts.texts += usize::from(has_text);
-                    outcome.counts.images += names.len();
-                    outcome.counts.studies_without_image += usize::from(names.is_empty());
-                }
+                let held = studies.entry((&study.patient_id, &study.study_id)).or_default();
+                held.has_text |= !study.sentences.is_empty();
+                held.images += names.len();
                 writer.add(dataset, study, &names)?;
             }
         }
-        outcome.counts.patients = patients.len();
+        studies.retain(|_, held| held.has_text || held.images > 0);
+        outcome.counts = Counts {
+            patients: studies.keys().map(|(patient, _)| patient).collect::<HashSet<_>>().len(),
+            studies: studies.len(),
+            studies_without_image: studies.values().filter(|held| held.images == 0).count(),
+            images: outcome.images.len(),
+            texts: studies.values().filter(|held| held.has_text).count(),
+        };
         outcome.manifest = writer.finish()?;
         Ok(outcome)
     }

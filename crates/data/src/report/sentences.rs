@@ -90,20 +90,24 @@ fn breaks_here(text: &str, start: usize, at: usize) -> bool {
     next.is_empty() || is_item || line.ends_with(['.', '!', '?', ':'])
 }
 
-/// The text behind the mark of a list: "1.", "2)", "(3)", "-", "*".
+/// The text behind the marks of a list: "1.", "2)", "(3)", "-", "*", or several ("1. - ").
 fn without_marker(text: &str) -> &str {
-    if let Some(rest) = text.strip_prefix(BULLETS) {
-        // "-5" is a number, "- no" an item.
-        return if rest.is_empty() || rest.starts_with(char::is_whitespace) { rest.trim_start() } else { text };
+    let mut rest = text;
+    while let Some(behind) = behind_marker(rest) {
+        rest = behind;
     }
-    let inner = text.strip_prefix('(').unwrap_or(text);
-    let digits = inner.bytes().take_while(u8::is_ascii_digit).count();
-    let rest = &inner[digits..];
-    if !(1..=2).contains(&digits) || !rest.starts_with(['.', ')']) {
-        return text;
-    }
-    let rest = &rest[1..];
-    if rest.is_empty() || rest.starts_with(char::is_whitespace) { rest.trim_start() } else { text }
+    rest
+}
+
+/// The text behind one mark, `None` where there is none.
+fn behind_marker(text: &str) -> Option<&str> {
+    let rest = text.strip_prefix(BULLETS).or_else(|| {
+        let inner = text.strip_prefix('(').unwrap_or(text);
+        let rest = inner.trim_start_matches(|c: char| c.is_ascii_digit());
+        (1..=2).contains(&(inner.len() - rest.len())).then(|| rest.strip_prefix(['.', ')'])).flatten()
+    })?;
+    // "-5" is a number, "- no" an item.
+    (rest.is_empty() || rest.starts_with(char::is_whitespace)).then(|| rest.trim_start())
 }
 
 #[cfg(test)]
@@ -143,7 +147,9 @@ mod tests {
     #[test]
     fn lists_lose_their_marks() {
         let text = "1. Clear lungs. 2. Old fracture of rib 5. 3) No effusion\n- stable heart\n* (4) -5 HU";
-        assert_eq!(split(text), ["Clear lungs.", "Old fracture of rib 5.", "No effusion", "stable heart", "(4) -5 HU"]);
+        assert_eq!(split(text), ["Clear lungs.", "Old fracture of rib 5.", "No effusion", "stable heart", "-5 HU"]);
+        // A sentence on its own is that sentence again, or a text that was prepared would lose more marks.
+        assert_eq!(split("- * Clear lungs.\n1. 2. Old fracture"), ["Clear lungs.", "Old fracture"]);
         assert_eq!(split("1.\n2.\n(3)"), Vec::<&str>::new());
     }
 

@@ -15,6 +15,8 @@ use super::words::{Denials, TellingWord, Word};
 
 /// Words in fewer reports than this share, or in all but this share, tell nothing that could be learned.
 const MIN_SHARE: f64 = 0.02;
+/// A direction that varies less over the reports, of which one word alone has variance 1, is rounding and no topic.
+const MIN_VARIANCE: f64 = 1e-9;
 
 /// Topics of a collection of reports.
 #[derive(Debug, Clone, PartialEq)]
@@ -107,7 +109,7 @@ impl Topics {
                 variance[j] += value * value / reports.len() as f64;
             }
         }
-        let scale: Vec<f64> = variance.iter().map(|v| if *v > 0.0 { v.sqrt().recip() } else { 0.0 }).collect();
+        let scale: Vec<f64> = variance.iter().map(|v| if *v > MIN_VARIANCE { v.sqrt().recip() } else { 0.0 }).collect();
         self.loadings = (0..w).map(|i| (0..k).map(|j| weight[(i, j)] * scale[j]).collect()).collect();
         self.origin = mean.iter().zip(&scale).map(|(mean, scale)| -mean * scale).collect();
     }

@@ -66,8 +66,7 @@ impl MuraSource {
     /// As [`read`].
     pub fn parts(&self) -> Result<Parts> {
         let [train, test] = read(self)?;
-        let part = |split| Dataset { studies: train.split(split), ..Dataset { studies: Vec::new(), ..train.clone() } };
-        Ok(Parts { train: part(Split::Train), validate: part(Split::Validate), test, categories: None })
+        Ok(Parts { test, ..Parts::of(train) })
     }
 }
 

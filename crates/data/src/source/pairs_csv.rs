@@ -142,7 +142,15 @@ pub fn read(file: &Path, config: &PairsConfig) -> Result<Dataset> {
 /// # Errors
 /// As [`read`].
 pub fn read_counted(file: &Path, config: &PairsConfig) -> Result<(Dataset, TextCounts)> {
-    read_as(file, config, Absent::IsFault)
+    dataset(Table::read(file)?, config, Absent::IsFault)
+}
+
+/// As [`read`] of bytes that are, or would be, those of `file`; images need not exist.
+///
+/// # Errors
+/// As [`read`].
+pub fn parse(file: &Path, bytes: Vec<u8>, config: &PairsConfig) -> Result<Dataset> {
+    Ok(dataset(Table::parse(file, bytes)?, config, Absent::IsListed)?.0)
 }
 
 /// As [`read`], but images need not exist: whoever decodes them counts those that do not.
@@ -150,7 +158,7 @@ pub fn read_counted(file: &Path, config: &PairsConfig) -> Result<(Dataset, TextC
 /// # Errors
 /// As [`read`].
 pub(crate) fn read_listed(file: &Path, config: &PairsConfig) -> Result<Dataset> {
-    Ok(read_as(file, config, Absent::IsListed)?.0)
+    Ok(dataset(Table::read(file)?, config, Absent::IsListed)?.0)
 }
 
 /// The rows of a CSV, image files that do not exist included, and what is wrong with other rows.
@@ -183,9 +191,9 @@ fn no_rows(name: String) -> DataError {
     DataError::Empty { name, what: "the manifest has no rows: name one row per image" }
 }
 
-fn read_as(file: &Path, config: &PairsConfig, absent: Absent) -> Result<(Dataset, TextCounts)> {
-    let name = file_name(file);
-    let mut table = Table::read(file)?;
+/// The data set of a manifest's rows, and what their reports lack.
+fn dataset(mut table: Table, config: &PairsConfig, absent: Absent) -> Result<(Dataset, TextCounts)> {
+    let name = file_name(&table.file);
     let positions = Positions::find(&mut table, config)?;
     let mut pictures = read_rows(&mut table, &positions, config, absent)?;
     table.check()?;

@@ -107,6 +107,23 @@ mod first {
     pub(super) const QUERIES: u64 = 4 << 32;
 }
 
+impl Parts {
+    /// The studies of a data set, each in the part that its split names.
+    pub(super) fn of(all: Dataset) -> Self {
+        let empty = Dataset { name: all.name, classes: all.classes, studies: Vec::new() };
+        let mut parts = Self { train: empty.clone(), validate: empty.clone(), test: empty, categories: None };
+        for study in all.studies {
+            let part = match study.split {
+                Split::Train => &mut parts.train,
+                Split::Validate => &mut parts.validate,
+                Split::Test => &mut parts.test,
+            };
+            part.studies.push(study);
+        }
+        parts
+    }
+}
+
 impl SourceConfig {
     /// Reads or generates the parts; images are decoded later.
     ///
@@ -154,12 +171,6 @@ impl PairsSource {
             split_by_patient(&mut all, &self.split)?;
         }
         check_leaks(&all)?;
-        let part = |split| Dataset { studies: all.split(split), ..Dataset { studies: Vec::new(), ..all.clone() } };
-        Ok(Parts {
-            train: part(Split::Train),
-            validate: part(Split::Validate),
-            test: part(Split::Test),
-            categories: None,
-        })
+        Ok(Parts::of(all))
     }
 }

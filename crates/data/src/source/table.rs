@@ -66,9 +66,17 @@ impl Table {
         Self::read_as(file, None, wanted)
     }
 
+    /// As [`Table::read`] of bytes that are, or would be, those of `file`.
+    pub(crate) fn parse(file: &Path, bytes: Vec<u8>) -> Result<Self> {
+        Self::parse_as(file, &unpack(file, bytes, MAX_FILE_BYTES)?, None, &|_| true)
+    }
+
     fn read_as(file: &Path, columns: Option<&[&str]>, wanted: &dyn Fn(&str) -> bool) -> Result<Self> {
-        let bytes = content(file, MAX_FILE_BYTES)?;
-        let content = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&bytes);
+        Self::parse_as(file, &content(file, MAX_FILE_BYTES)?, columns, wanted)
+    }
+
+    fn parse_as(file: &Path, bytes: &[u8], columns: Option<&[&str]>, wanted: &dyn Fn(&str) -> bool) -> Result<Self> {
+        let content = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
         let mut reader = csv::ReaderBuilder::new().flexible(true).has_headers(columns.is_none()).from_reader(content);
         let broken = |error: csv::Error| DataError::Io {
             action: "read",
@@ -240,7 +248,10 @@ fn quote_fault(raw: &[u8]) -> Option<RowFaultKind> {
 
 /// The bytes of a file of at most `limit` bytes, decompressed where it is a gzip file, whatever its name.
 fn content(file: &Path, limit: u64) -> Result<Vec<u8>> {
-    let bytes = fsx::read_capped(file, limit)?;
+    unpack(file, fsx::read_capped(file, limit)?, limit)
+}
+
+fn unpack(file: &Path, bytes: Vec<u8>, limit: u64) -> Result<Vec<u8>> {
     if !bytes.starts_with(GZIP) {
         return Ok(bytes);
     }

@@ -11,10 +11,14 @@
 mod augment;
 mod bad_manifests;
 mod bombs;
+mod cases;
 mod cli;
+mod fuzz_replay;
 mod loader;
 mod manifest;
 mod mimic;
+mod mimic_commands;
+mod mimic_layout;
 mod mimic_sections;
 mod mura;
 mod paths;
@@ -25,6 +29,7 @@ mod prepare;
 mod privacy;
 mod prop_manifest;
 mod prop_mimic;
+mod prop_paths;
 mod prop_report;
 mod prop_split;
 mod real_data;
@@ -32,3 +37,8 @@ mod support;
 mod topics;
 mod verify;
 mod wordpiece;
+
+/// What the fuzz targets do.
+#[expect(unreachable_pub, reason = "public in the package of the targets")]
+#[path = "../../../../fuzz/src/data.rs"]
+mod fuzz_data;

@@ -1,114 +1,27 @@
-//! Reading MIMIC-CXR-JPG, from small folders in its layout. Patients, texts and pictures are invented.
+//! Reading MIMIC-CXR-JPG, from small folders in its layout.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
 
 use data::error::DataError;
-use data::image::{GrayImage, encode};
-use data::record::{Dataset, ImageSource, Split};
+use data::record::{ImageSource, Split};
 use data::report::cleaning::{Cleaning, Part, ReportRules};
-use data::source::mimic::{CLASSES, Counts, Keep, LabelTable, MimicSource, Reason, Uncertain, read};
+use data::source::mimic::{CLASSES, Keep, LabelTable, MimicSource, Reason, Uncertain, read};
 use data::source::parts::SourceConfig;
 use data::store::ImageStore;
 use tempfile::TempDir;
 
-use crate::support::{output, unnamed, write};
-
-// The official headers.
-const SPLIT_HEADER: &str = "dicom_id,study_id,subject_id,split";
-const METADATA_HEADER: &str = "dicom_id,subject_id,study_id,PerformedProcedureStepDescription,ViewPosition,Rows,\
-                               Columns,StudyDate,StudyTime,ProcedureCodeSequence_CodeMeaning,\
-                               ViewCodeSequence_CodeMeaning,PatientOrientationCodeSequence_CodeMeaning";
-const LABEL_HEADER: &str = "subject_id,study_id,Atelectasis,Cardiomegaly,Consolidation,Edema,\
-                            Enlarged Cardiomediastinum,Fracture,Lung Lesion,Lung Opacity,No Finding,Pleural Effusion,\
-                            Pleural Other,Pneumonia,Pneumothorax,Support Devices";
-
-const SPLIT: &str = "mimic-cxr-2.0.0-split.csv";
-const METADATA: &str = "mimic-cxr-2.0.0-metadata.csv";
-const CHEXPERT: &str = "mimic-cxr-2.0.0-chexpert.csv";
-const NEGBIO: &str = "mimic-cxr-2.0.0-negbio.csv";
-
-const REPORT: &str = "                                 FINAL REPORT\n EXAMINATION:  CHEST (PA AND LAT)\n \n INDICATION:  \
-                      ___ year old with cough.\n \n FINDINGS: \n \n The heart is mildly\n enlarged.  No effusion.\n \n \
-                      IMPRESSION: \n \n Mild cardiomegaly. Stable.\n";
-
-/// One image of a folder under test: name, subject, study, split, view.
-type Row = (&'static str, u32, u32, &'static str, &'static str);
-
-const ROWS: [Row; 7] = [
-    ("0a-1", 10_000_032, 50_414_267, "train", "PA"),
-    ("0a-2", 10_000_032, 50_414_267, "train", "LATERAL"),
-    ("0b-1", 11_000_032, 53_189_527, "validate", "AP"),
-    ("0b-2", 11_000_032, 53_189_527, "validate", "PA"),
-    ("0c-1", 12_000_764, 57_375_967, "test", "AP"),
-    ("0d-1", 10_000_032, 53_911_762, "train", "LL"),
-    ("0e-1", 12_000_764, 50_771_383, "test", ""),
-];
-
-fn split_table(rows: &[Row]) -> String {
-    rows.iter().fold(format!("{SPLIT_HEADER}\n"), |mut csv, (dicom, subject, study, split, _)| {
-        writeln!(csv, "{dicom},{study},{subject},{split}").unwrap();
-        csv
-    })
-}
-
-fn metadata_table(rows: &[Row]) -> String {
-    rows.iter().fold(format!("{METADATA_HEADER}\n"), |mut csv, (dicom, subject, study, _, view)| {
-        let more = "3056,2544,21800506,213014.531,CHEST (PA AND LAT),postero-anterior,Erect";
-        writeln!(csv, "{dicom},{subject},{study},\"CHEST, (PA AND LAT)\",{view},{more}").unwrap();
-        csv
-    })
-}
-
-fn folder_of(subject: u32, study: u32) -> String {
-    format!("files/p{}/p{subject}/s{study}", subject / 1_000_000)
-}
-
-fn picture(dir: &Path, name: &str) {
-    let pixels = (0..64).map(|i| (i * 4) as u8).collect();
-    write(dir, name, &encode::png(&GrayImage { width: 8, height: 8, pixels }).unwrap());
-}
-
-/// A whole download of [`ROWS`]: labels for the first three studies, the same report for all.
-fn download() -> TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    let root = dir.path();
-    write(root, SPLIT, split_table(&ROWS).as_bytes());
-    write(root, METADATA, metadata_table(&ROWS).as_bytes());
-    let labels = "10000032,50414267,1.0,0.0,-1.0,,,,,,,,,,,1.0\n\
-                  11000032,53189527,,,,,,,,,1.0,,,,,\n\
-                  12000764,57375967,,1.0,,,,,,,,,,,0.0,\n";
-    write(root, CHEXPERT, format!("{LABEL_HEADER}\n{labels}").as_bytes());
-    write(root, NEGBIO, format!("{LABEL_HEADER}\n10000032,50414267,0.0,1.0,1.0,,,,,,,,,,,\n").as_bytes());
-    for (dicom, subject, study, _, _) in ROWS {
-        picture(root, &format!("{}/{dicom}.jpg", folder_of(subject, study)));
-        write(root, &format!("{}.txt", folder_of(subject, study)), REPORT.as_bytes());
-    }
-    dir
-}
-
-fn load(dir: &TempDir, change: impl FnOnce(&mut MimicSource)) -> (Dataset, Counts) {
-    let mut source = MimicSource::new(dir.path());
-    change(&mut source);
-    read(&source, Keep::WithImage).unwrap()
-}
+use crate::mimic_layout::{
+    CHEXPERT, LABEL_HEADER, METADATA, METADATA_HEADER, REPORT, ROWS, Row, SPLIT, SPLIT_HEADER, download, folder_of,
+    ids, load, metadata_table, picture, split_table, texts,
+};
+use crate::support::{unnamed, write};
 
 fn message(dir: &TempDir, change: impl FnOnce(&mut MimicSource)) -> String {
     let mut source = MimicSource::new(dir.path());
     change(&mut source);
     unnamed(&read(&source, Keep::WithImage).unwrap_err().to_string())
-}
-
-fn ids(data: &Dataset) -> Vec<(&str, &str, Split, usize)> {
-    data.studies
-        .iter()
-        .map(|s| (s.patient_id.expose().as_str(), s.study_id.expose().as_str(), s.split, s.images.len()))
-        .collect()
-}
-
-fn texts(data: &Dataset) -> Vec<Vec<&str>> {
-    data.studies.iter().map(|s| s.sentences.iter().map(|t| t.expose().as_str()).collect()).collect()
 }
 
 fn gzip(dir: &Path, name: &str) {
@@ -245,6 +158,27 @@ fn reports_may_lie_elsewhere_and_be_of_any_encoding() {
     let expected: [&[&str]; 3] = [&["A temperature of 39\u{b0}C.", "No acute disease."], &["No na\u{ef}ve sign."], &[]];
     assert_eq!(texts(&data), expected);
     assert_eq!((counts.texts, counts.legacy_reports, counts.skipped(Reason::ReportMissing)), (2, 1, 1));
+}
+
+#[test]
+fn a_wet_read_and_an_addendum_are_no_findings() {
+    let dir = download();
+    let base = |i: usize| format!("{}.txt", folder_of(ROWS[i].1, ROWS[i].2));
+    let wet = "                                 FINAL REPORT\n INDICATION: Cough.\n \n WET READ: A wet read of two lines,\n \
+               signed.\n \n ______\n FINDINGS: \n The lungs are clear.\n \n IMPRESSION: \n First impression here.\n";
+    let addendum = format!("{wet}\n ADDENDUM: Seen again by somebody.\n IMPRESSION: A later impression counts.\n");
+    write(dir.path(), &base(0), wet.as_bytes());
+    write(dir.path(), &base(2), addendum.as_bytes());
+    // A history alone: nothing was found, whatever it says.
+    write(dir.path(), &base(4), b"\n WETREAD: No pneumonia is seen.\n HISTORY: Cough for weeks.\n");
+    let (data, counts) = load(&dir, |_| {});
+    let expected: [&[&str]; 3] = [
+        &["The lungs are clear.", "First impression here."],
+        &["The lungs are clear.", "A later impression counts."],
+        &[],
+    ];
+    assert_eq!(texts(&data), expected);
+    assert_eq!(counts.skipped(Reason::ReportWithoutSection), 1);
 }
 
 // Trap 60: "MIMIC section header needs a blank after the newline."
@@ -450,39 +384,4 @@ fn tables_of_full_size_are_read_in_seconds() {
     assert_eq!((data.studies.len(), counts.skipped(Reason::OtherView)), (1, 188_555));
     assert_eq!(counts.skipped(Reason::ImageMissing), 188_554);
     assert!(start.elapsed().as_secs() < 60, "{:?}", start.elapsed());
-}
-
-#[test]
-fn a_download_is_prepared_with_studies_that_have_a_text_alone() {
-    let dir = download();
-    for ((dicom, subject, study, ..), value) in ROWS.iter().zip(0_u8..) {
-        let pixels = (0..64).map(|i| i * 3 + value).collect();
-        let bytes = encode::png(&GrayImage { width: 8, height: 8, pixels }).unwrap();
-        write(dir.path(), &format!("{}/{dicom}.jpg", folder_of(*subject, *study)), &bytes);
-    }
-    // One image cut short, one report without a text and one in an old encoding.
-    let base = folder_of(ROWS[0].1, ROWS[0].2);
-    write(dir.path(), &format!("{base}.txt"), b"x\n FINDINGS: A temperature of 39\xB0C.\n");
-    let image = dir.path().join("files/p11/p11000032/s53189527/0b-2.jpg");
-    let bytes = std::fs::read(&image).unwrap();
-    data::fsx::write_atomic(&image, &bytes[..bytes.len() - 9]).unwrap();
-    write(dir.path(), "files/p12/p12000764/s50771383.txt", b"FINAL REPORT\n INDICATION: cough\n");
-    let out = tempfile::tempdir().unwrap();
-    let [root, out] = [dir.path(), &out.path().join("prepared")].map(|path| path.to_str().unwrap().to_owned());
-    let args = ["prepare", "mimic-cxr", "--root", &root, "--out", &out, "--size", "32", "--json"];
-    let (printed, warned) = output(&args, 0);
-    assert!(warned.contains("not UTF-8, read as Windows-1252") && warned.contains("reports=1"), "{warned}");
-    assert!(!warned.contains("50414267"), "{warned}");
-    let mut summary: serde_json::Value = serde_json::from_str(&printed).unwrap();
-    assert!(summary.as_object_mut().unwrap().remove("seconds").unwrap().as_f64().unwrap() >= 0.0);
-    let skipped = serde_json::json!({"other_view": 3, "study_without_image": 1, "truncated": 1});
-    let expected = serde_json::json!({"patients": 3, "studies": 4, "images": 3, "texts": 4, "skipped": skipped});
-    assert_eq!(summary, expected);
-    // What was prepared is fit for use and names no patient in a path.
-    let (printed, _) = output(&["verify", &out, "--json"], 0);
-    let found: serde_json::Value = serde_json::from_str(&printed).unwrap();
-    assert_eq!(found["images"], 3);
-    let manifest = std::fs::read_to_string(Path::new(&out).join("pairs.csv")).unwrap();
-    assert_eq!(manifest.matches("images/0000/").count(), 3);
-    assert!(!manifest.contains("0a-1") && !manifest.contains("files/"), "{manifest}");
 }

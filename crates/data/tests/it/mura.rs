@@ -230,8 +230,44 @@ fn the_download_is_prepared_with_its_splits_and_labels() {
     let labels: Vec<_> = data.studies.iter().map(|s| (s.labels[0], s.images.len())).collect();
     let (yes, no) = (Some(true), Some(false));
     assert_eq!(labels, [(yes, 3), (no, 1), (yes, 1), (yes, 1), (no, 1)]);
+    // The name of a study tells its body part.
+    let parts: Vec<&str> = data.studies.iter().map(|s| s.study_id.expose().split('/').next().unwrap()).collect();
+    assert_eq!(parts, ["XR_SHOULDER", "XR_HAND", "XR_HAND", "XR_WRIST", "XR_WRIST"]);
     assert!(data.studies[3..].iter().all(|s| s.split == Split::Test));
     assert!(data.studies[..3].iter().all(|s| s.split != Split::Test));
     let (found, _) = output(&["verify", out.to_str().unwrap(), "--json"], 0);
     assert_eq!(found.trim(), r#"{"images":7,"unreadable":0,"leaks":0,"duplicates":0}"#);
+}
+
+#[test]
+fn lists_of_other_systems_read_the_same() {
+    let whole = load(download(&Lists::default()).path()).unwrap();
+    let mut lists = Lists::default();
+    for (_, text) in &mut lists.0 {
+        *text = format!("\u{feff}{}", text.replace('\n', "\r\n"));
+    }
+    // Without the slash at the end of a study's path.
+    lists.0[1].1 = lists.0[1].1.replace("/,", ",");
+    let again = load(download(&lists).path()).unwrap();
+    assert_eq!(again.each_ref().map(shape), whole.each_ref().map(shape));
+}
+
+#[test]
+fn statistics_and_a_contact_sheet_come_straight_from_the_download() {
+    let dir = download(&Lists::default());
+    let root = dir.path().to_str().unwrap();
+    let (printed, _) = output(&["stats", "mura", "--root", root, "--json"], 0);
+    let json: Value = serde_json::from_str(&printed).unwrap();
+    let counts = ["patients", "studies", "images", "sentences"].map(|key| json[key].as_u64().unwrap());
+    assert_eq!(counts, [4, 6, 9, 0]);
+    assert_eq!((&json["splits"]["test"], &json["patients_in_one_split"]), (&json!(2), &json!(true)));
+    assert_eq!(json["labels"]["abnormal"], json!({"positive": 3, "negative": 3, "unlabelled": 0}));
+    assert!(json.get("cleanings").is_none(), "there is no text");
+    let sheet = dir.path().join("sheet.png");
+    let show =
+        ["show", "mura", "--root", root, "--out", sheet.to_str().unwrap(), "--size", "16", "--class", "abnormal"];
+    let (printed, _) = output(&show, 0);
+    assert!(printed.contains("3 images of mura"), "{printed}");
+    assert!(decode_file(&sheet).is_ok());
+    output(&["show", "mura", "--out", sheet.to_str().unwrap()], 2);
 }

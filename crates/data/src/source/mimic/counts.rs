@@ -15,7 +15,7 @@ pub enum Reason {
     OtherView,
     /// Images of a kept view whose file is not there.
     ImageMissing,
-    /// Studies left out: no image of a kept view is there.
+    /// Studies left out: no image of a kept view is there, nor a text where that alone would do.
     StudyWithoutImage,
     /// Reports whose file is not there.
     ReportMissing,

@@ -20,7 +20,7 @@ const MAX_REPORT_BYTES: u64 = 1 << 20;
 pub(super) struct Found {
     /// The images that are there.
     pub(super) images: Vec<FoundImage>,
-    /// The text of the report; not looked for where there is no image.
+    /// The text of the report; with [`Keep::WithImage`] not looked for where there is no image.
     pub(super) text: Result<Cleaned, Reason>,
     /// Whether the report is not UTF-8.
     pub(super) legacy: bool,

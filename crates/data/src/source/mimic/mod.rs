@@ -18,7 +18,7 @@ use self::files::{Found, look_up};
 use self::tables::Listed;
 use super::parts::Parts;
 use crate::error::{DataError, Result};
-use crate::record::{Dataset, ImageSource, Phi, Split, Study};
+use crate::record::{Dataset, ImageSource, Phi, Study};
 use crate::report::cleaning::ReportRules;
 use crate::split::check_leaks;
 
@@ -141,17 +141,7 @@ impl MimicSource {
     pub fn parts(&self) -> Result<Parts> {
         let (all, counts) = read(self, Keep::WithImage)?;
         counts.log(&all.name);
-        let empty = Dataset { name: all.name, classes: all.classes, studies: Vec::new() };
-        let mut parts = Parts { train: empty.clone(), validate: empty.clone(), test: empty, categories: None };
-        for study in all.studies {
-            let part = match study.split {
-                Split::Train => &mut parts.train,
-                Split::Validate => &mut parts.validate,
-                Split::Test => &mut parts.test,
-            };
-            part.studies.push(study);
-        }
-        Ok(parts)
+        Ok(Parts::of(all))
     }
 
     /// The classes that are read.
