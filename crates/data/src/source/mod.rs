@@ -6,4 +6,5 @@ pub mod mura;
 pub mod pairs_csv;
 pub mod parts;
 pub mod phantom;
+mod quotes;
 mod table;
