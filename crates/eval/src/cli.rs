@@ -27,6 +27,10 @@ use crate::tasks::{ProbeParts, Tools, Towers, probe};
 pub struct Cli {
     #[command(subcommand)]
     task: Task,
+    /// Shows the paths of images in messages. They can hold ids of patients: without it, messages name the manifest and
+    /// the row.
+    #[arg(long, global = true)]
+    show_paths: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -190,6 +194,7 @@ impl Common {
 /// See [`crate::EvalError`]; its exit code is the program's.
 pub fn main(cli: &Cli) -> Result<String> {
     logging::init(0);
+    data::record::show_paths(cli.show_paths);
     let (common, name, figures) = match &cli.task {
         Task::ZeroShot { common, prompts } => (common, "zero_shot", run_zero_shot(common, prompts.as_deref())?),
         Task::Retrieval { common, k } => (common, "retrieval", run_retrieval(common, k)?),

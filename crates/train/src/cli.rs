@@ -58,6 +58,10 @@ pub struct Args {
     /// auto, plain or bars.
     #[arg(long, default_value = "auto")]
     ui: Ui,
+    /// Shows the paths of images in messages. They can hold ids of patients: without it, messages name the manifest and
+    /// the row.
+    #[arg(long)]
+    show_paths: bool,
     /// More messages; twice for all.
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
@@ -113,6 +117,7 @@ impl Args {
 /// See [`TrainError`]; its exit code is the program's.
 pub fn main(args: &Args) -> Result<String, TrainError> {
     let log = logging::init(args.verbose);
+    data::record::show_paths(args.show_paths);
     if let Resume::Run(path) = &args.resume {
         // Before its configuration is looked for, so that a wrong folder is named as one.
         RunDir::open(path)?;

@@ -7,9 +7,8 @@ use data::source::phantom::{PhantomKey, Prevalence};
 
 use crate::workplace::{CONVIRT, Workplace, lines, text};
 
-#[test]
-fn embeddings_that_are_all_one_are_told_of_within_fifty_updates() {
-    let place = Workplace::new(CONVIRT);
+/// A CSV of forty pairs that are all the same.
+fn same_pairs(place: &Workplace) {
     let picture = PhantomKey { seed: 1, index: 1, prevalence: Prevalence::Natural }.study().render(32);
     let mut csv = "image_path,text,labels,patient_id,study_id,view,split\n".to_owned();
     for (index, split) in (0..40).zip(["train", "train", "train", "validate", "test"].into_iter().cycle()) {
@@ -17,13 +16,39 @@ fn embeddings_that_are_all_one_are_told_of_within_fifty_updates() {
         writeln!(csv, "{index}.png,The heart is of normal size.,edema,p{index},s{index},PA,{split}").unwrap();
     }
     data::fsx::write_atomic(&place.path("pairs.csv"), csv.as_bytes()).unwrap();
+}
+
+const PAIRS: &str = "data.source={kind = \"pairs\", manifest = \"pairs.csv\"}";
+
+#[test]
+fn an_unreadable_image_is_told_by_its_row_and_by_its_path_only_if_asked() {
+    let place = Workplace::new(CONVIRT);
+    same_pairs(&place);
+    data::fsx::write_atomic(&place.path("2.png"), b"\x89PNG\r\n\x1a\n").unwrap();
+    let arguments = ["tiny.toml", "--resume", "never", "--set", PAIRS];
+    let refused = |out: &str, more: &[&str]| {
+        let refused = place.program(&arguments).args(["--out", out]).args(more).assert().code(3);
+        String::from_utf8_lossy(&refused.get_output().stderr).into_owned()
+    };
+    let hidden = refused("hidden", &[]);
+    let message = &hidden[hidden.find("error: ").unwrap()..];
+    assert!(message.contains("pairs.csv") && message.contains("row 3, study #"), "{message}");
+    assert!(message.contains("truncated") && message.contains("Repair the files"), "{message}");
+    assert!(!hidden.contains("2.png") && !text(&place.path("hidden/log.jsonl")).contains("2.png"), "{hidden}");
+    let shown = refused("shown", &["--show-paths"]);
+    assert!(shown.contains("2.png"), "{shown}");
+}
+
+#[test]
+fn embeddings_that_are_all_one_are_told_of_within_fifty_updates() {
+    let place = Workplace::new(CONVIRT);
+    same_pairs(&place);
     // Without augmentation every study is the same.
     let same = "data.augment={crop_area = [1.0, 1.0], crop_ratio = [1.0, 1.0], flip = 0.0, rotate_degrees = 0.0, \
                 translate = 0.0, scale = [1.0, 1.0], brightness = [1.0, 1.0], contrast = [1.0, 1.0], \
                 blur_sigma = [0.0, 0.0]}";
-    let source = "data.source={kind = \"pairs\", manifest = \"pairs.csv\"}";
     let dropout = "model.text.dropout=0.0";
-    place.train("run", &["--set", source, "--set", same, "--set", dropout, "--steps", "25"]);
+    place.train("run", &["--set", PAIRS, "--set", same, "--set", dropout, "--steps", "25"]);
     let log = text(&place.path("run/log.jsonl"));
     for figure in ["image_similarity", "text_similarity"] {
         assert!(log.contains(&format!("\"figure\":\"{figure}\"")), "{figure}: {log}");
