@@ -207,21 +207,38 @@ impl Folder {
     /// # Errors
     /// As [`contained`].
     pub fn path(&mut self, relative: &str) -> Result<PathBuf, PathFault> {
+        Ok(self.file(relative)?.0)
+    }
+
+    /// The path of `relative` in this folder, and whether there is a file.
+    ///
+    /// # Errors
+    /// As [`contained`].
+    pub fn file(&mut self, relative: &str) -> Result<(PathBuf, bool), PathFault> {
         check_parts(relative)?;
         // By its parts: behind a link, a slash or a dot at the end would hide that it is one.
         let joined: PathBuf = self.root.join(relative).components().collect();
-        let is_link = fs::symlink_metadata(&joined).is_ok_and(|m| m.is_symlink());
+        let found = fs::symlink_metadata(&joined);
+        let is_link = found.as_ref().is_ok_and(fs::Metadata::is_symlink);
         // A plain file lies where its folder lies, and few folders hold all files.
         let plain = !is_link && Path::new(relative).components().all(|c| matches!(c, Component::Normal(_)));
         let fault = match joined.parent().filter(|_| plain) {
             None => self.fault(&joined),
-            Some(parent) => {
-                let fault = self.known.get(parent).copied().unwrap_or_else(|| self.fault(parent));
-                self.known.insert(parent.to_path_buf(), fault);
-                fault
-            }
+            Some(parent) => match self.known.get(parent) {
+                Some(fault) => *fault,
+                None => {
+                    let fault = self.fault(parent);
+                    self.known.insert(parent.to_path_buf(), fault);
+                    fault
+                }
+            },
         };
-        fault.map_or(Ok(joined), Err)
+        if let Some(fault) = fault {
+            return Err(fault);
+        }
+        // Asked once: a data set has hundreds of thousands of files.
+        let is_file = if is_link { joined.is_file() } else { found.is_ok_and(|m| m.is_file()) };
+        Ok((joined, is_file))
     }
 
     /// What is wrong with a path whose parts are fine: the deepest part that exists must lie in the root.

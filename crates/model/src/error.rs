@@ -37,7 +37,7 @@ pub enum ModelError {
         source: safetensors::SafeTensorError,
     },
     /// The file is not what a file of weights is like.
-    #[error("{path} cannot be a file of weights: {what}")]
+    #[error("{path} is not a safetensors file of weights: {what}")]
     Implausible {
         /// The file.
         path: PathBuf,

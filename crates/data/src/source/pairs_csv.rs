@@ -226,37 +226,44 @@ fn read_rows(table: &mut Table, positions: &Positions, config: &PairsConfig, abs
         let study = positions.study.map(|study| row.fields[study].trim().to_owned());
         Listing { study, path: Some(row.fields[positions.image].trim()) }
     });
-    let mut listed: HashMap<PathBuf, usize> = HashMap::new();
     let mut pictures = Vec::with_capacity(table.rows.len());
     for row in std::mem::take(&mut table.rows) {
         let path = match locate(&mut folder, &root, &row.fields[positions.image], config) {
-            Ok(path) if absent == Absent::IsFault && !path.is_file() => {
+            Ok((_, is_file)) if absent == Absent::IsFault && !is_file => {
                 table.fault(row.number, positions.image, RowFaultKind::NoFile);
                 continue;
             }
-            Ok(path) => path,
+            Ok((path, _)) => path,
             Err(why) => {
                 table.fault(row.number, positions.image, why);
                 continue;
             }
         };
-        if let Some(&earlier) = listed.get(&path) {
-            table.fault(row.number, positions.image, RowFaultKind::Repeated(earlier));
-        }
-        listed.insert(path.clone(), row.number);
         pictures.push(picture(table, positions, config, &row, path));
+    }
+    let mut listed: HashMap<&Path, usize> = HashMap::with_capacity(pictures.len());
+    for picture in &pictures {
+        if let Some(earlier) = listed.insert(&picture.path, picture.row) {
+            table.fault(picture.row, positions.image, RowFaultKind::Repeated(earlier));
+        }
     }
     Ok(pictures)
 }
 
-fn locate(folder: &mut Folder, root: &Path, field: &str, config: &PairsConfig) -> Result<PathBuf, RowFaultKind> {
+/// The path of an image and whether there is a file.
+fn locate(
+    folder: &mut Folder,
+    root: &Path,
+    field: &str,
+    config: &PairsConfig,
+) -> Result<(PathBuf, bool), RowFaultKind> {
     let field = field.trim();
     let inside = Path::new(field).strip_prefix(root).ok().filter(|_| !config.image_root.as_os_str().is_empty());
     let relative = match inside.filter(|_| Path::new(field).is_absolute()) {
         Some(relative) => relative.to_str().ok_or(PathFault::Character)?,
         None => field,
     };
-    Ok(folder.path(relative)?)
+    Ok(folder.file(relative)?)
 }
 
 /// The fields of one row; what is wrong is noted in the table.
