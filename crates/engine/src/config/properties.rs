@@ -45,6 +45,7 @@ fn leaf_paths(table: &Table, at: &KeyPath, out: &mut Vec<KeyPath>) {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100_000))]
     #[test]
     fn merge_gives_each_path_the_last_opinion(layers in prop::collection::vec(tables(), 1..4)) {
         let mut layered = Layered::new();

@@ -3,3 +3,4 @@
 #![expect(clippy::unwrap_used, reason = "tests on inputs of their own")]
 
 mod full_disk;
+mod fuzz_replay;

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 mod bert;
+mod fuzz_replay;
 mod heads;
 mod resnet;
 mod support;

@@ -1,0 +1,14 @@
+//! The corpus of the fuzz targets of this crate.
+
+#[path = "../../../../fuzz/src/model.rs"]
+#[expect(unreachable_pub, reason = "public in the crate of the targets")]
+mod targets;
+
+#[path = "../../../../fuzz/src/replay.rs"]
+#[expect(unreachable_pub, reason = "public in the crate of the targets")]
+mod replay;
+
+#[test]
+fn every_file_of_the_corpus_passes() {
+    replay::replay(env!("CARGO_MANIFEST_DIR"), "model", &targets::TARGETS);
+}
