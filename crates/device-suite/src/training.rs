@@ -9,7 +9,7 @@ use crate::phantoms::Phantoms;
 use crate::train_goldens::support::generator;
 
 const STEPS: u64 = 100;
-const LR: f64 = 1e-3;
+const LR: f64 = 3e-4;
 /// Studies per batch, and batches that are shown in turn.
 const BATCH_SIZE: usize = 8;
 const BATCHES: usize = 32;
@@ -51,6 +51,8 @@ fn a_hundred_updates_follow_those_on_the_cpu() {
         "model.text.num_heads=2",
         "model.text.intermediate_size=32",
         "model.text.dropout=0.0",
+        // Statistics of eight vectors multiply rounding errors: with them this run leaves the tolerance by rounding alone.
+        "model.projection.batch_norm=false",
     ];
     let phantoms = Phantoms::new(&settings, BATCHES as u64);
     let cpu = Device::flex();
@@ -58,7 +60,7 @@ fn a_hundred_updates_follow_those_on_the_cpu() {
     let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
     let (first, last) = (mean(&expected[..BATCHES]), mean(&expected[expected.len() - BATCHES..]));
     println!("cpu: the loss falls from {first:.3} to {last:.3}");
-    assert!(last < 0.8 * first, "nothing is learned that could differ: {first} to {last}");
+    assert!(last < 0.9 * first, "nothing is learned that could differ: {first} to {last}");
 
     let found = losses(&phantoms, &device(), LR);
     let (worst, step) = distance(&found, &expected);
@@ -68,10 +70,14 @@ fn a_hundred_updates_follow_those_on_the_cpu() {
     let tolerance = if name() == "cpu" { 0.0 } else { TOLERANCE };
     assert!(worst <= tolerance, "{}: off by {worst} at {step}: {found:?}, {expected:?}", name());
 
-    // What the tolerance can tell apart.
     if on_cpu() {
+        // What the tolerance can tell apart: rounding stays inside, a small mistake does not.
         let (control, _) = distance(&losses(&phantoms, &cpu, 1.01 * LR), &expected);
-        println!("a learning rate that is 1 % too large misses by {control:.1e}");
+        let (rounding, _) = distance(&losses(&phantoms.nudged(), &cpu, LR), &expected);
+        println!(
+            "cpu: other rounding misses by {rounding:.1e}, a learning rate that is 1 % too large by {control:.1e}"
+        );
+        assert!(rounding < TOLERANCE, "the run multiplies rounding errors: {rounding}");
         assert!(control > 10.0 * TOLERANCE, "a wrong learning rate passes: {control}");
     }
 }

@@ -118,7 +118,7 @@ fn maximum() {
         |x| x.max_dim(1),
         |row, weights| {
             let max = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            (vec![max], row.iter().map(|&v| if v == max { weights[0] } else { 0.0 }).collect())
+            (vec![max], row.iter().map(|&v| if v < max { 0.0 } else { weights[0] }).collect())
         },
     );
 }
