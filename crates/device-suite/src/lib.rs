@@ -7,11 +7,10 @@
 //!
 //! A build for the CPU alone leaves the goldens out: they run in their own crates.
 
-#![cfg_attr(test, expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests"))]
-
 #[cfg(test)]
 mod device;
-#[cfg(all(test, any(feature = "cuda", feature = "wgpu", feature = "vulkan", feature = "ndarray")))]
+#[cfg(test)]
+#[cfg(any(feature = "cuda", feature = "wgpu", feature = "vulkan", feature = "ndarray"))]
 mod model_goldens;
 #[cfg(test)]
 mod phantoms;
