@@ -118,6 +118,30 @@ pub fn remove_dir_all(path: &Path) -> Result<()> {
     }
 }
 
+/// Removes what interrupted writes left in a folder, which nobody else may write to meanwhile.
+///
+/// # Errors
+/// [`DataError::Io`] where the folder cannot be read or written; one that does not exist holds nothing.
+pub fn remove_leftovers(folder: &Path) -> Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(failed("list", folder))?,
+    };
+    for entry in entries {
+        let path = entry.map_err(failed("list", folder))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if !(name.starts_with('.') && name.contains(".tmp-")) {
+            continue;
+        }
+        if path.is_dir() {
+            remove_dir_all(&path)?;
+        } else {
+            fs::remove_file(&path).map_err(failed("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
 /// Bytes that this process may still write to the disk of a folder.
 ///
 /// # Errors
@@ -352,6 +376,21 @@ mod tests {
         let error = write_atomic(&target, b"x").unwrap_err().to_string();
         assert!(error.contains("cannot write") && error.contains("folder"), "{error}");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "the temporary file is removed");
+    }
+
+    #[test]
+    fn leftovers_go_and_nothing_else_does() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["a", ".hidden", "x.tmp-1"] {
+            write_atomic(&dir.path().join(name), b"x").unwrap();
+        }
+        fs::create_dir_all(dir.path().join(".step-1.tmp-7/inside")).unwrap();
+        write_atomic(&dir.path().join(".latest.tmp-9-1"), b"x").unwrap();
+        remove_leftovers(dir.path()).unwrap();
+        remove_leftovers(&dir.path().join("absent")).unwrap();
+        let mut left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, [".hidden", "a", "x.tmp-1"]);
     }
 
     #[test]

@@ -145,6 +145,12 @@ pub enum DeviceProblem {
         /// The driver's or the backend's answer, on one line.
         reason: String,
     },
+    /// The driver answers and computes something else.
+    #[error("computes wrongly ({reason}): update its driver, or take wgpu in a build without vulkan")]
+    Wrong {
+        /// What came out and what is right, on one line.
+        reason: String,
+    },
 }
 
 /// Why a checkpoint or a weights file cannot be used; continues the sentence `<path>: ...`.

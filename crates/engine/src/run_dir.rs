@@ -161,6 +161,15 @@ impl RunDir {
         Ok(RunLock { _file: file })
     }
 
+    /// Removes what interrupted writes left behind.
+    ///
+    /// # Errors
+    /// The folder cannot be listed or written.
+    pub fn clean(&self) -> Result<()> {
+        fsx::remove_leftovers(&self.path)?;
+        Ok(fsx::remove_leftovers(&self.best())?)
+    }
+
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path

@@ -75,6 +75,7 @@ pub fn run(resolved: &Resolved, options: &RunOptions) -> Result<Value, TrainErro
     let clock = Stopwatch::start();
     let recipe = &resolved.recipe;
     let run = &options.run;
+    run.clean()?;
     run.write_environment(&resume::environment(recipe, &options.device.1)?)?;
     let parts = recipe.data.source.parts()?;
     for part in [&parts.train, &parts.validate, &parts.test] {

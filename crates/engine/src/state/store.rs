@@ -156,11 +156,7 @@ impl StateStore {
     /// # Errors
     /// If the folder cannot be listed or written.
     pub fn clean(&self) -> Result<()> {
-        for name in self.names()? {
-            if name.starts_with(".step-") {
-                fsx::remove_dir_all(&self.folder.join(name))?;
-            }
-        }
+        fsx::remove_leftovers(&self.folder)?;
         self.prune()
     }
 

@@ -36,7 +36,7 @@ pub fn mean_similarity(rows: Tensor<2>) -> Tensor<1> {
     (all - b).div_scalar((b * (b - 1.0)).max(1.0))
 }
 
-/// Row-wise log-softmax composed of maximum, exponential and sum.
+/// Row-wise log-softmax composed of maximum, exponential and sum: one definition for every device.
 ///
 /// # Shapes
 /// `[R, K]` to `[R, K]`.

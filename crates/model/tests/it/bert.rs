@@ -6,7 +6,7 @@ use model::text::bert::{Bert, BertConfig};
 use model::text::{TextFeatures, TextInput};
 use model::weights::TensorMap;
 
-use crate::support::{Golden, STACK, assert_all_close, assert_close, device, gradients, host};
+use super::support::{Golden, STACK, assert_all_close, assert_close, device, gradients, host};
 
 fn load(dropout: f64) -> (Golden, Bert) {
     let golden = Golden::read("bert");

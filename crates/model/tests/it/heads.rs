@@ -12,7 +12,7 @@ use model::text::{TextEncoderConfig, TextInput};
 use model::weights::{self, HostTensor};
 use model::{DualEncoder, DualEncoderConfig};
 
-use crate::support::{Golden, MODULE, STACK, assert_all_close, assert_close, device, gradients, host};
+use super::support::{Golden, MODULE, STACK, assert_all_close, assert_close, device, gradients, host};
 
 /// Output and gradient of the input under the golden's weighting, on the plain device and with a graph.
 fn check<const D: usize>(golden: &Golden, name: &str, function: impl Fn(Tensor<D>) -> Tensor<D>) {

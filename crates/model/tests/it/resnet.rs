@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use model::image::resnet::{ResNet, ResNetConfig};
 use model::weights;
 
-use crate::support::{Golden, STACK, assert_all_close, assert_close, device, gradients, host};
+use super::support::{Golden, STACK, assert_all_close, assert_close, device, gradients, host};
 
 fn load(name: &str) -> (Golden, ResNet) {
     let golden = Golden::read(name);

@@ -1,11 +1,13 @@
-//! The device under test, goldens, gradients by public name, and comparison.
+//! Goldens, gradients by public name, and comparison.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Bool, Device, Gradients, Int, Tensor, TensorData};
 use model::weights::{self, HostTensor, TensorMap, WeightsFile};
+
+pub(crate) use super::device::{device, on_cpu};
 
 /// Tolerance of operations, heads and losses (`MODULE`) and of whole encoders (`STACK`), relative to the largest
 /// magnitude of the tensor compared.
@@ -13,39 +15,30 @@ use model::weights::{self, HostTensor, TensorMap, WeightsFile};
 /// Goldens are computed in double precision, so the error is that of our single precision: an element of a short sum
 /// is wrong by a few units of 6e-8; twenty normalised layers, forward and back, lose one more decimal at worst. A wrong
 /// formula (tanh form of GELU, biased variance, padding that is seen) misses by 1e-3 and more: the exporters assert it.
-/// A GPU may sum in another order and use faster, less exact functions.
-pub(crate) const MODULE: f32 = if cfg!(feature = "test-vulkan") { 1e-3 } else { 1e-5 };
-pub(crate) const STACK: f32 = if cfg!(feature = "test-vulkan") { 1e-3 } else { 1e-4 };
+pub(crate) const MODULE: f32 = 1e-5;
+pub(crate) const STACK: f32 = 1e-4;
 
-/// The plain device under test.
-#[cfg(not(any(feature = "test-ndarray", feature = "test-vulkan")))]
-pub(crate) fn device() -> Device {
-    Device::flex()
-}
+/// The tolerance of a graphics card, which sums in another order and has faster, less exact functions.
+const CARD: f32 = 1e-3;
 
-/// The plain device under test.
-#[cfg(feature = "test-ndarray")]
-#[expect(deprecated, reason = "still one of our devices")]
-pub(crate) fn device() -> Device {
-    Device::ndarray()
-}
-
-/// The plain device under test.
-#[cfg(all(feature = "test-vulkan", not(feature = "test-ndarray")))]
-pub(crate) fn device() -> Device {
-    Device::vulkan(burn::tensor::DeviceKind::DefaultDevice)
-}
+/// The goldens; they are part of the program so that it can be taken to another machine.
+const FILES: [(&str, &[u8]); 7] = [
+    ("bert", include_bytes!("golden/bert.safetensors")),
+    ("bert_frozen", include_bytes!("golden/bert_frozen.safetensors")),
+    ("classifier", include_bytes!("golden/classifier.safetensors")),
+    ("dual_encoder", include_bytes!("golden/dual_encoder.safetensors")),
+    ("heads", include_bytes!("golden/heads.safetensors")),
+    ("resnet_basic", include_bytes!("golden/resnet_basic.safetensors")),
+    ("resnet_bottleneck", include_bytes!("golden/resnet_bottleneck.safetensors")),
+];
 
 /// A golden file and tensors from it.
 pub(crate) struct Golden(pub(crate) WeightsFile);
 
 impl Golden {
     pub(crate) fn read(name: &str) -> Self {
-        Self(WeightsFile::read(&Self::path(name)).unwrap())
-    }
-
-    pub(crate) fn path(name: &str) -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/golden").join(format!("{name}.safetensors"))
+        let (_, bytes) = FILES.iter().find(|(file, _)| *file == name).unwrap_or_else(|| panic!("no golden {name}"));
+        Self(WeightsFile::parse(Path::new(name), bytes).unwrap())
     }
 
     pub(crate) fn under(&self, prefix: &str) -> TensorMap {
@@ -112,6 +105,8 @@ fn error(actual: &HostTensor, expected: &HostTensor, scale: f32) -> f32 {
 }
 
 /// Asserts that no element differs by more than `tolerance` times the largest magnitude expected.
+///
+/// The tolerance is that of a CPU; on a graphics card it is at least [`CARD`].
 pub(crate) fn assert_close(what: &str, actual: &HostTensor, expected: &HostTensor, tolerance: f32) {
     let one = |tensor: &HostTensor| TensorMap::from([(what.to_owned(), tensor.clone())]);
     assert_all_close(what, &one(actual), &one(expected), tolerance);
@@ -124,6 +119,7 @@ pub(crate) fn assert_close(what: &str, actual: &HostTensor, expected: &HostTenso
 pub(crate) fn assert_all_close(what: &str, actual: &TensorMap, expected: &TensorMap, tolerance: f32) {
     let names = |map: &TensorMap| map.keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(actual), names(expected), "{what}: other names than expected");
+    let tolerance = if on_cpu() { tolerance } else { tolerance.max(CARD) };
     let overall = expected.values().map(largest).fold(f32::MIN_POSITIVE, f32::max);
     let mut worst = (0.0, String::new());
     for (name, expected) in expected {

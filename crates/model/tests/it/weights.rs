@@ -10,7 +10,7 @@ use model::text::bert::{Bert, BertConfig};
 use model::weights::{self, HostTensor, Mismatch, TensorMap, WeightsFile, encode, keys};
 use model::{ModelError, weights::apply};
 
-use crate::support::{Golden, device};
+use super::support::{Golden, device};
 
 const CONV: &str = "layer2.0.downsample.0.weight";
 

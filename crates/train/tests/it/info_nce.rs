@@ -6,7 +6,7 @@ use model::ops::l2_normalize;
 use model::weights::TensorMap;
 use train::loss::info_nce::{InfoNce, InfoNceConfig, info_nce};
 
-use crate::support::{Golden, assert_all_close, assert_near, device, host, number, scalar, tolerance, tracked};
+use super::support::{Golden, assert_all_close, assert_near, device, host, number, scalar, tolerance, tracked};
 
 /// Goldens are exact to double precision and torch's own single precision is within 2.4e-7 of them; a few operations
 /// more or in another order cost no second decimal. A wrong temperature, weight or direction misses by a tenth.

@@ -12,8 +12,8 @@ use model::{DualEncoder, DualEncoderConfig};
 use train::loss::info_nce::InfoNceConfig;
 use train::objective::convirt::ConVirt;
 
-use crate::support::{self, assert_all_close, assert_near, at, by_name, generator, number, tolerance, tracked};
-use crate::toy::{Hooks, SIZE, Toy, batch};
+use super::support::{self, assert_all_close, assert_near, at, by_name, generator, number, tolerance, tracked};
+use super::toy::{Hooks, SIZE, Toy, batch};
 
 /// Parts of six studies: six, three, two (four and two) and one.
 const SIZES: [usize; 4] = [1, 2, 4, 5];

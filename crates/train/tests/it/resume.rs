@@ -139,6 +139,9 @@ fn killed_runs_end_as_straight_ones() {
         assert!(actual == expected, "round {round} ended otherwise");
         let checkpoints = names(&place.path(&format!("{out}/checkpoints")));
         assert_eq!(checkpoints, ["best", "latest", "step-00000039", "step-00000040"], "what is kept");
+        for folder in [out.clone(), format!("{out}/checkpoints/best")] {
+            assert!(names(&place.path(&folder)).iter().all(|name| !name.contains(".tmp-")), "left in {folder}");
+        }
     }
 }
 

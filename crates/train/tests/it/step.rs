@@ -8,7 +8,7 @@ use model::weights::{TensorMap, collect};
 use serde::Deserialize;
 use train::objective::convirt::ConVirt;
 
-use crate::support::{
+use super::support::{
     Golden, assert_all_close, assert_near, at, by_name, distance, fit_config, generator, number, optim, tolerance,
     tracked,
 };

@@ -1,7 +1,7 @@
 //! What the tests share: the device, the lock around its generator, goldens, gradients by public name, comparison.
 
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::optim::GradientsParams;
@@ -29,8 +29,17 @@ pub(crate) fn generator() -> MutexGuard<'static, ()> {
 ///
 /// `ROENTGEN_DEVICE=ndarray cargo test -p train --features ndarray` runs everything on that one.
 pub(crate) fn device() -> (Device, String) {
-    let name = std::env::var("ROENTGEN_DEVICE").unwrap_or_else(|_| "auto".to_owned());
-    name.parse::<DeviceSpec>().unwrap().open().unwrap()
+    static DEVICE: OnceLock<(Device, String)> = OnceLock::new();
+    let open = || {
+        let name = std::env::var("ROENTGEN_DEVICE").unwrap_or_else(|_| "auto".to_owned());
+        name.parse::<DeviceSpec>().unwrap().open().unwrap()
+    };
+    DEVICE.get_or_init(open).clone()
+}
+
+/// Whether tolerances are those of a CPU.
+pub(crate) fn on_cpu() -> bool {
+    ["cpu", "ndarray"].contains(&device().1.as_str())
 }
 
 /// The device that training runs on.
@@ -39,17 +48,26 @@ pub(crate) fn tracked() -> Device {
 }
 
 /// A tolerance that holds on a CPU. A graphics card sums in another order and has faster, less exact functions.
-pub(crate) fn tolerance(on_cpu: f32) -> f32 {
-    if ["cpu", "ndarray"].contains(&device().1.as_str()) { on_cpu } else { on_cpu.max(1e-3) }
+pub(crate) fn tolerance(cpu: f32) -> f32 {
+    if on_cpu() { cpu } else { cpu.max(1e-3) }
 }
+
+/// The goldens; they are part of the program so that it can be taken to another machine.
+const FILES: [(&str, &[u8]); 5] = [
+    ("info_nce", include_bytes!("golden/info_nce.safetensors")),
+    ("step", include_bytes!("golden/step.safetensors")),
+    ("step_variants", include_bytes!("golden/step_variants.safetensors")),
+    ("topic_error", include_bytes!("golden/topic_error.safetensors")),
+    ("trajectory", include_bytes!("golden/trajectory.safetensors")),
+];
 
 /// A golden file.
 pub(crate) struct Golden(WeightsFile);
 
 impl Golden {
     pub(crate) fn read(name: &str) -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/golden").join(format!("{name}.safetensors"));
-        Self(WeightsFile::read(&path).unwrap())
+        let (_, bytes) = FILES.iter().find(|(file, _)| *file == name).unwrap_or_else(|| panic!("no golden {name}"));
+        Self(WeightsFile::parse(Path::new(name), bytes).unwrap())
     }
 
     pub(crate) fn under(&self, prefix: &str) -> TensorMap {

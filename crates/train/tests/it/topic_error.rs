@@ -2,7 +2,7 @@
 
 use train::loss::topics::topic_error;
 
-use crate::support::{Golden, assert_all_close, host, number, scalar, tolerance, tracked};
+use super::support::{Golden, assert_all_close, host, number, scalar, tolerance, tracked};
 
 #[test]
 fn value_and_gradient_are_those_of_torch() {

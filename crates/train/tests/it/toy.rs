@@ -12,7 +12,7 @@ use engine::objective::{Context, Embeds, LossTerm, Losses, Objective};
 use model::ops::l2_normalize;
 use train::loss::info_nce::{InfoNceConfig, info_nce};
 
-use crate::support::pair_batch;
+use super::support::pair_batch;
 
 /// Pixels per side, tokens per text, width of the embeddings.
 pub(crate) const SIZE: usize = 3;

@@ -9,7 +9,7 @@ use engine::optim::OptimizerKind;
 use train::loss::info_nce::InfoNceConfig;
 use train::objective::convirt::{ConVirt, PairEmbeds, Pairs};
 
-use crate::support::{Golden, at, fit_config, generator, optim, tracked};
+use super::support::{Golden, at, fit_config, generator, optim, tracked};
 
 /// Largest difference of a loss, relative. Torch's own single precision stays within 7e-7 of the golden.
 const TOLERANCE: f64 = 1e-3;

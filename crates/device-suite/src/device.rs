@@ -1,0 +1,30 @@
+//! The device under test.
+
+use burn::tensor::Device;
+
+use crate::train_goldens::support;
+pub(crate) use crate::train_goldens::support::on_cpu;
+
+/// The plain device under test.
+pub(crate) fn device() -> Device {
+    support::device().0
+}
+
+/// The name it was asked for by and, of a card, what its driver calls it.
+pub(crate) fn name() -> String {
+    let (device, name) = support::device();
+    match model_of(&device) {
+        Some(model) => format!("{name} ({model})"),
+        None => name,
+    }
+}
+
+#[cfg(any(feature = "cuda", feature = "vulkan", feature = "wgpu"))]
+fn model_of(device: &Device) -> Option<String> {
+    device.identity().map(|identity| identity.name)
+}
+
+#[cfg(not(any(feature = "cuda", feature = "vulkan", feature = "wgpu")))]
+fn model_of(_: &Device) -> Option<String> {
+    None
+}
