@@ -2,8 +2,11 @@
 
 use engine::config::{Layer, Layered, Source, flat, sha256, to_toml};
 
+/// What a target does with an input.
+pub type Target = fn(&[u8]);
+
 /// Every target by its name.
-pub const TARGETS: [(&str, fn(&[u8])); 1] = [("config_merge", config_merge)];
+pub const TARGETS: [(&str, Target); 1] = [("config_merge", config_merge)];
 
 /// What separates the layers of an input.
 const NEXT_LAYER: &str = "\n====\n";

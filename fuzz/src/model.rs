@@ -5,8 +5,11 @@ use std::path::Path;
 
 use model::weights::{WeightsFile, encode};
 
+/// What a target does with an input.
+pub type Target = fn(&[u8]);
+
 /// Every target by its name.
-pub const TARGETS: [(&str, fn(&[u8])); 1] = [("weights_file", weights_file)];
+pub const TARGETS: [(&str, Target); 1] = [("weights_file", weights_file)];
 
 /// A weights file that is accepted is one whose tensors fit its bytes, and it is written and read as the same.
 pub fn weights_file(input: &[u8]) {

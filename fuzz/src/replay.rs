@@ -4,8 +4,11 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+/// A target and its name.
+type Named = (&'static str, fn(&[u8]));
+
 /// Every file of the corpus of some targets, which are those of `module`; `crate_dir` is the folder of a crate.
-pub fn replay(crate_dir: &str, module: &str, targets: &[(&str, fn(&[u8]))]) {
+pub(crate) fn replay(crate_dir: &str, module: &str, targets: &[Named]) {
     let fuzz = Path::new(crate_dir).join("../../fuzz");
     let manifest = fs::read_to_string(fuzz.join("Cargo.toml")).unwrap();
     for (name, target) in targets {

@@ -248,14 +248,15 @@ impl Folder {
         let plain = !is_link && Path::new(relative).components().all(|c| matches!(c, Component::Normal(_)));
         let fault = match joined.parent().filter(|_| plain) {
             None => self.fault(&joined),
-            Some(parent) => match self.known.get(parent) {
-                Some(fault) => *fault,
-                None => {
+            Some(parent) => {
+                if let Some(fault) = self.known.get(parent) {
+                    *fault
+                } else {
                     let fault = self.fault(parent);
                     self.known.insert(parent.to_path_buf(), fault);
                     fault
                 }
-            },
+            }
         };
         if let Some(fault) = fault {
             return Err(fault);

@@ -13,18 +13,8 @@ pub(crate) fn device() -> Device {
 /// The name it was asked for by and, of a card, what its driver calls it.
 pub(crate) fn name() -> String {
     let (device, name) = support::device();
-    match model_of(&device) {
+    match engine::device::model(&device) {
         Some(model) => format!("{name} ({model})"),
         None => name,
     }
-}
-
-#[cfg(any(feature = "cuda", feature = "vulkan", feature = "wgpu"))]
-fn model_of(device: &Device) -> Option<String> {
-    device.identity().map(|identity| identity.name)
-}
-
-#[cfg(not(any(feature = "cuda", feature = "vulkan", feature = "wgpu")))]
-fn model_of(_: &Device) -> Option<String> {
-    None
 }

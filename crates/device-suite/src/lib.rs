@@ -4,13 +4,10 @@
 //! `ROENTGEN_DEVICE` names the device (`cuda`, `vulkan:1`, ...), as for every program here; without it the first that works
 //! is taken. There are the goldens of `model` and `train`, within 1e-3 of torch's double precision on a graphics card; a
 //! hundred updates beside the CPU; and images per second. `CONTRIBUTING.md` has the commands.
-//!
-//! A build for the CPU alone leaves the goldens out: they run in their own crates.
 
 #[cfg(test)]
 mod device;
 #[cfg(test)]
-#[cfg(any(feature = "cuda", feature = "wgpu", feature = "vulkan", feature = "ndarray"))]
 mod model_goldens;
 #[cfg(test)]
 mod phantoms;

@@ -1,21 +1,20 @@
 //! Losses, optimizer steps and trajectories against torch: the golden tests of `train` on the device under test.
 
-#[cfg_attr(
-    not(any(feature = "cuda", feature = "wgpu", feature = "vulkan", feature = "ndarray")),
-    expect(dead_code, reason = "a build for the CPU alone takes the device and the lock from it")
-)]
-#[path = "../../train/tests/it/support.rs"]
-pub(crate) mod support;
-
-#[cfg(any(feature = "cuda", feature = "wgpu", feature = "vulkan", feature = "ndarray"))]
+#[path = "../../train/tests/it/contract.rs"]
+mod contract;
 #[path = "../../train/tests/it/info_nce.rs"]
 mod info_nce;
-#[cfg(any(feature = "cuda", feature = "wgpu", feature = "vulkan", feature = "ndarray"))]
+#[path = "../../train/tests/it/logit_scale.rs"]
+mod logit_scale;
+#[path = "../../train/tests/it/micro_batch.rs"]
+mod micro_batch;
 #[path = "../../train/tests/it/step.rs"]
 mod step;
-#[cfg(any(feature = "cuda", feature = "wgpu", feature = "vulkan", feature = "ndarray"))]
+#[path = "../../train/tests/it/support.rs"]
+pub(crate) mod support;
 #[path = "../../train/tests/it/topic_error.rs"]
 mod topic_error;
-#[cfg(any(feature = "cuda", feature = "wgpu", feature = "vulkan", feature = "ndarray"))]
+#[path = "../../train/tests/it/toy.rs"]
+mod toy;
 #[path = "../../train/tests/it/trajectory.rs"]
 mod trajectory;

@@ -203,6 +203,18 @@ fn quietly<T>(body: impl FnOnce() -> T) -> Result<T, String> {
     })
 }
 
+/// What the driver of a card calls it; `None` on a processor.
+#[cfg(any(feature = "cuda", feature = "vulkan", feature = "wgpu"))]
+pub fn model(device: &Device) -> Option<String> {
+    device.identity().map(|identity| identity.name)
+}
+
+/// What the driver of a card calls it; `None` on a processor.
+#[cfg(not(any(feature = "cuda", feature = "vulkan", feature = "wgpu")))]
+pub fn model(_: &Device) -> Option<String> {
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,6 @@
 mod targets;
 
 #[path = "../../../../fuzz/src/replay.rs"]
-#[expect(unreachable_pub, reason = "public in the crate of the targets")]
 mod replay;
 
 #[test]

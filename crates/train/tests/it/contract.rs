@@ -17,9 +17,9 @@ use engine::state::{Origin, TrainState};
 use model::weights::collect;
 use train::objective::convirt::ConVirt;
 
-use crate::micro_batch::{convirt, tiny};
-use crate::support::{assert_near, at, by_name, fit_config, generator, host, number, optim, tracked};
-use crate::toy::{Hooks, SIZE, Toy, batch, linear};
+use super::micro_batch::{convirt, tiny};
+use super::support::{assert_near, at, by_name, fit_config, generator, host, number, optim, tracked};
+use super::toy::{Hooks, SIZE, Toy, batch, linear};
 
 #[test]
 fn hooks_see_gradients_before_the_update_and_parameters_after_it() {
@@ -249,7 +249,7 @@ fn fitted(losses: Vec<f64>, config: &FitConfig) -> (Notes, ConVirt, ConVirt) {
     let loader = Loader::new(studies, 32, 1 << 20, tokenizer, loader_config).unwrap();
     let device = tracked();
     device.seed(5);
-    let mut text = serde_json::to_value(crate::micro_batch::config(0.1, None)).unwrap();
+    let mut text = serde_json::to_value(super::micro_batch::config(0.1, None)).unwrap();
     text["text"]["vocab_size"] = vocab.into();
     let model: model::DualEncoderConfig = serde_json::from_value(text).unwrap();
     let objective = convirt(model.init(&device));

@@ -10,11 +10,11 @@ use model::weights::{self, TensorMap, collect};
 use train::loss::info_nce::{InfoNce, info_nce_of_logits};
 use train::objective::convirt::{ConVirt, ConVirtConfig};
 
-use crate::micro_batch::tiny;
-use crate::support::{
+use super::micro_batch::tiny;
+use super::support::{
     Golden, assert_all_close, at, by_name, fit_config, generator, host, number, optim, scalar, tolerance, tracked,
 };
-use crate::toy::batch;
+use super::toy::batch;
 
 fn loss(scale: &LogitScale, image: Tensor<2>, text: Tensor<2>) -> InfoNce {
     info_nce_of_logits(scale.logits(l2_normalize(image).matmul(l2_normalize(text).transpose())), 0.75)

@@ -53,8 +53,9 @@ pub(crate) fn tolerance(cpu: f32) -> f32 {
 }
 
 /// The goldens; they are part of the program so that it can be taken to another machine.
-const FILES: [(&str, &[u8]); 5] = [
+const FILES: [(&str, &[u8]); 6] = [
     ("info_nce", include_bytes!("golden/info_nce.safetensors")),
+    ("logit_scale", include_bytes!("golden/logit_scale.safetensors")),
     ("step", include_bytes!("golden/step.safetensors")),
     ("step_variants", include_bytes!("golden/step_variants.safetensors")),
     ("topic_error", include_bytes!("golden/topic_error.safetensors")),
