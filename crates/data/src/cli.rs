@@ -32,6 +32,9 @@ pub(crate) struct Cli {
     /// the row.
     #[arg(long, global = true)]
     show_paths: bool,
+    /// More messages than warnings; up to three times.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
     #[command(subcommand)]
     command: Command,
 }

@@ -146,9 +146,11 @@ pub enum DataError {
 }
 
 impl DataError {
-    /// The exit code of a program that ends with this error: 3 for rejected data, 2 for a wrong setting, else 1.
+    /// The exit code of a program that ends with this error: 2 for a wrong setting, 3 for rejected data, 4 where storage
+    /// failed, else 1.
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::Io { source, .. } if is_storage(source) => 4,
             Self::Setting { .. } | Self::Column { .. } => 2,
             Self::Rows { .. }
             | Self::Leak { .. }
@@ -160,6 +162,15 @@ impl DataError {
             Self::Io { .. } | Self::FileTooLarge { .. } | Self::Tokenizer { .. } => 1,
         }
     }
+}
+
+/// Whether the disk refused, rather than a path being wrong.
+fn is_storage(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    /// Of a disk that is broken; the standard library has no name for it.
+    const EIO: i32 = 5;
+    matches!(error.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem | FileTooLarge)
+        || (cfg!(unix) && error.raw_os_error() == Some(EIO))
 }
 
 /// Why a tokenizer is refused.

@@ -55,6 +55,7 @@ fn write_and_sync(path: &Path, bytes: &[u8]) -> io::Result<()> {
         file.write_all(&bytes[..bytes.len() / 2])?;
         Err(io::ErrorKind::StorageFull.into())
     });
+    fail::fail_point!("fsx-broken", |_| Err(io::Error::from_raw_os_error(5)));
     file.write_all(bytes)?;
     fail::fail_point!("fsx-sync", |_| Err(io::ErrorKind::StorageFull.into()));
     file.sync_all()
@@ -296,6 +297,7 @@ fn check_parts(relative: &str) -> Result<(), PathFault> {
     let mut depth = 0_usize;
     for component in Path::new(relative).components() {
         match component {
+            Component::Normal(name) if is_device(&name.to_string_lossy()) => return Err(PathFault::Device),
             Component::Normal(_) => depth += 1,
             Component::CurDir => {}
             Component::ParentDir => depth = depth.checked_sub(1).ok_or(PathFault::Escape)?,
@@ -303,6 +305,18 @@ fn check_parts(relative: &str) -> Result<(), PathFault> {
         }
     }
     Ok(())
+}
+
+/// Whether Windows takes a name for a device, whatever its case and ending: a set of data is to be read everywhere.
+fn is_device(name: &str) -> bool {
+    let stem = name.split('.').next().unwrap_or(name).trim_end().to_ascii_lowercase();
+    match stem.as_str() {
+        "con" | "prn" | "aux" | "nul" => true,
+        stem => {
+            let number = stem.strip_prefix("com").or_else(|| stem.strip_prefix("lpt"));
+            number.is_some_and(|number| matches!(number.as_bytes(), [b'1'..=b'9']))
+        }
+    }
 }
 
 /// A text file that grows by whole lines (JSON lines, logs).
@@ -455,6 +469,8 @@ mod tests {
             ("C:\\a.png", PathFault::Character),
             ("c:a.png", PathFault::Absolute),
             ("a\0.png", PathFault::Character),
+            ("in/Nul.png", PathFault::Device),
+            ("COM1", PathFault::Device),
         ];
         for (path, fault) in bad {
             assert_eq!(contained(&root, path), Err(fault), "{path:?}");

@@ -170,14 +170,15 @@ impl Loader {
         &self.shared.store
     }
 
-    /// SHA-256 of what batches are drawn from: images by their source, sentences and labels, in order. Two data sets
-    /// that differ in any of them differ here.
+    /// SHA-256 of what batches are drawn from: patients, studies, names of images, sentences and labels, in order. Two
+    /// data sets that differ in any of them differ here, and one that was moved is the same.
     pub fn fingerprint(&self) -> String {
         let mut digest = String::new();
         for study in &self.shared.dataset.studies {
+            let ids = [study.patient_id.expose(), study.study_id.expose()];
             let sentences: Vec<&String> = study.sentences.iter().map(Phi::expose).collect();
             let images: Vec<String> = study.images.iter().map(ImageSource::fingerprint).collect();
-            digest = fsx::sha256_hex(format!("{digest}{images:?}{:?}{sentences:?}", study.labels).as_bytes());
+            digest = fsx::sha256_hex(format!("{digest}{ids:?}{images:?}{:?}{sentences:?}", study.labels).as_bytes());
         }
         digest
     }
@@ -203,6 +204,11 @@ impl Loader {
     /// Batches of the steps `from..to`, prepared ahead by the workers.
     pub fn run(&self, from: u64, to: u64) -> LoaderRun {
         LoaderRun::start(Arc::clone(&self.shared), from, to)
+    }
+
+    /// How messages name the studies of a batch.
+    pub fn samples(&self, batch: &PairBatch) -> Vec<SampleRef> {
+        batch.studies.iter().map(|&study| self.shared.dataset.studies[study as usize].sample(None)).collect()
     }
 
     /// Unreadable studies met so far and their causes, in the order of the data set.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -86,6 +87,14 @@ pub fn show_paths(show: bool) {
 /// Whether messages show the paths of images.
 pub(crate) fn shows_paths() -> bool {
     SHOW_PATHS.load(Ordering::Relaxed)
+}
+
+/// Makes every panic of this process tell its place and nothing else: what a panic says may quote its input.
+pub fn hide_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map_or_else(String::new, |place| format!(" in {}:{}", place.file(), place.line()));
+        let _ = writeln!(std::io::stderr(), "a fault of the program{place}: please report it");
+    }));
 }
 
 /// A sample as messages name it: its row, the salted hash of its study and, where [`show_paths`] allows it, its path.

@@ -84,6 +84,8 @@ impl ImageStore {
     }
 
     fn read(&self, source: &ImageSource) -> Result<GrayImage, ImageFault> {
+        // Tests let it panic, as a decoder might.
+        fail::fail_point!("image-read");
         match source {
             ImageSource::File(path) => Ok(resize_larger_side(decode::decode_file(path.expose())?, self.source_size)),
             ImageSource::Phantom(key) => Ok(key.study().render(self.source_size)),

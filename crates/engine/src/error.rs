@@ -1,6 +1,5 @@
 //! The errors of this crate: what failed, where, why and what to do next.
 
-use std::io;
 use std::path::PathBuf;
 
 use data::error::DataError;
@@ -64,6 +63,12 @@ pub enum EngineError {
         /// Updates of the last thousand that were skipped.
         skipped: usize,
     },
+    /// The loader ended before its time.
+    #[error("the loader ended before update {step}: this is a fault of the program, please report it")]
+    ShortEpoch {
+        /// Updates done.
+        step: u64,
+    },
     /// A signal asked the run to end.
     #[error("interrupted after step {step}; the state is saved: the same command goes on from there")]
     Interrupted {
@@ -109,19 +114,16 @@ impl EngineError {
             | Self::RunDir { .. }
             | Self::Changed { .. }
             | Self::Model(model::ModelError::Config { .. }) => 2,
-            Self::Data(DataError::Io { source, .. }) if is_storage(source) => 4,
             Self::Space { .. } => 4,
             Self::Data(error) => error.exit_code(),
             Self::Interrupted { signal, .. } => 128 + signal,
-            Self::Device { .. } | Self::Checkpoint { .. } | Self::NonFinite { .. } | Self::Model(_) => 1,
+            Self::Device { .. }
+            | Self::Checkpoint { .. }
+            | Self::NonFinite { .. }
+            | Self::ShortEpoch { .. }
+            | Self::Model(_) => 1,
         }
     }
-}
-
-/// Whether the disk refused, rather than a path being wrong.
-fn is_storage(error: &io::Error) -> bool {
-    use io::ErrorKind::{FileTooLarge, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-    matches!(error.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem | FileTooLarge)
 }
 
 /// Why a device cannot be used; continues the sentence `device "cuda:1" ...`.
@@ -206,6 +208,8 @@ pub enum RunDirProblem {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
 
     #[test]
@@ -224,9 +228,12 @@ mod tests {
 
     #[test]
     fn exit_codes_tell_whose_fault_it_was() {
-        let io = |kind: io::ErrorKind| DataError::Io { action: "write", path: "x".into(), source: kind.into() };
-        assert_eq!(EngineError::from(io(io::ErrorKind::StorageFull)).exit_code(), 4);
-        assert_eq!(EngineError::from(io(io::ErrorKind::NotFound)).exit_code(), 1);
+        let io = |source| EngineError::from(DataError::Io { action: "write", path: "x".into(), source });
+        assert_eq!(io(io::ErrorKind::StorageFull.into()).exit_code(), 4);
+        assert_eq!(io(io::ErrorKind::NotFound.into()).exit_code(), 1);
+        if cfg!(unix) {
+            assert_eq!(io(io::Error::from_raw_os_error(5)).exit_code(), 4, "EIO");
+        }
         assert_eq!(EngineError::from(ConfigError::SetSyntax { text: "a".to_owned() }).exit_code(), 2);
         assert_eq!(EngineError::RunDir { path: "x".into(), why: RunDirProblem::Finished }.exit_code(), 2);
         assert_eq!(

@@ -162,7 +162,7 @@ pub fn fit<O: Objective>(
     let mut saved = state.step;
     while state.step < config.steps && !has_converged(&state, config) {
         let clock = Stopwatch::start();
-        let Some(batch) = batches.next() else { break };
+        let Some(batch) = batches.next() else { return Err(EngineError::ShortEpoch { step: state.step }) };
         let batch = batch?;
         let wait_seconds = clock.seconds();
         let step = state.step;
@@ -173,10 +173,11 @@ pub fn fit<O: Objective>(
         objective = updated.objective;
         let mut scalars = updated.scalars;
         state.step += 1;
-        state.samples += batch.len as u64;
+        state.samples_seen += batch.len as u64;
         (state.epoch, state.position) = (state.step / loader.steps_per_epoch(), state.step % loader.steps_per_epoch());
         if let Some((what, value)) = updated.skipped {
-            note_skipped(&mut state, &what, value)?;
+            let samples: Vec<String> = loader.samples(&batch).iter().map(ToString::to_string).collect();
+            note_skipped(&mut state, &what, value, &samples.join("; "))?;
         }
         scalars.push(("lr".to_owned(), lr));
         let report =
@@ -230,10 +231,10 @@ fn has_converged(state: &TrainState, config: &FitConfig) -> bool {
     config.early_stop.is_some_and(|patience| state.plateau.since_best() >= patience)
 }
 
-/// Counts the update before [`TrainState::step`] as skipped; an error once there are too many.
-fn note_skipped(state: &mut TrainState, what: &str, value: f64) -> Result<()> {
+/// Counts the update before [`TrainState::step`] as skipped; an error once there are too many. `samples` names its batch.
+fn note_skipped(state: &mut TrainState, what: &str, value: f64, samples: &str) -> Result<()> {
     let step = state.step - 1;
-    tracing::warn!(step, what, value, "not a number: the update is skipped");
+    tracing::warn!(step, what, value, samples, "not a number: the update is skipped");
     state.skipped.push(step);
     state.skipped.retain(|skipped| skipped + SKIP_WINDOW > step);
     let in_a_row = state.skipped.iter().rev().zip(0..).take_while(|(skipped, i)| **skipped + i == step).count();
@@ -366,7 +367,7 @@ mod tests {
         let mut state = TrainState::default();
         let mut note = |step| {
             state.step = step + 1;
-            note_skipped(&mut state, "loss", f64::NAN).is_ok()
+            note_skipped(&mut state, "loss", f64::NAN, "").is_ok()
         };
         skipped.into_iter().all(&mut note)
     }

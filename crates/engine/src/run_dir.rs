@@ -157,7 +157,10 @@ impl RunDir {
             }
             Err(fs::TryLockError::Error(source)) => return Err(failed(source).into()),
         }
-        file.set_len(0).and_then(|()| writeln!(file, "process {}", std::process::id())).map_err(failed)?;
+        // On a shared disk the process may be on another machine; where the system does not tell its name, it is left out.
+        let machine = fs::read_to_string("/proc/sys/kernel/hostname").map(|name| format!(" on {}", name.trim()));
+        let holder = format!("process {}{}", std::process::id(), machine.unwrap_or_default());
+        file.set_len(0).and_then(|()| writeln!(file, "{holder}")).map_err(failed)?;
         Ok(RunLock { _file: file })
     }
 
@@ -359,7 +362,9 @@ mod tests {
         let run = RunDir::create(&root.path().join("run")).unwrap();
         let held = run.lock().unwrap();
         let EngineError::RunDir { why: RunDirProblem::Locked { by }, .. } = run.lock().unwrap_err() else { panic!() };
-        assert_eq!(by, format!("process {}", std::process::id()));
+        assert!(by.starts_with(&format!("process {}", std::process::id())), "{by}");
+        #[cfg(target_os = "linux")]
+        assert!(by.contains(" on "), "the machine is not named: {by}");
         drop(held);
         run.lock().unwrap();
         // The lock alone is no run.

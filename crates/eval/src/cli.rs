@@ -31,6 +31,9 @@ pub struct Cli {
     /// the row.
     #[arg(long, global = true)]
     show_paths: bool,
+    /// More messages; twice for all.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
 }
 
 #[derive(Debug, Subcommand)]
@@ -193,7 +196,7 @@ impl Common {
 /// # Errors
 /// See [`crate::EvalError`]; its exit code is the program's.
 pub fn main(cli: &Cli) -> Result<String> {
-    logging::init(0);
+    logging::init(cli.verbose);
     data::record::show_paths(cli.show_paths);
     let (common, name, figures) = match &cli.task {
         Task::ZeroShot { common, prompts } => (common, "zero_shot", run_zero_shot(common, prompts.as_deref())?),

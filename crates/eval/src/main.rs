@@ -11,6 +11,7 @@ use eval::cli::{Cli, main as run};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    data::phi::hide_panics();
     match run(&Cli::parse()) {
         // A closed pipe (`| head`) is no failure.
         Ok(text) => {

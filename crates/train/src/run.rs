@@ -302,8 +302,8 @@ impl Setup<'_> {
         let run = &self.options.run;
         tracing::info!(parameters = objective.num_params(), device = %self.options.device.1, "training");
         let states = StateStore::new(&run.checkpoints(), recipe.run.keep_every);
-        states.clean()?;
         let saved = if self.options.goes_on { states.newest()? } else { None };
+        states.clean(saved.as_ref().map_or(0, |saved| saved.train.step))?;
         let config = fit_config(recipe);
         let start = self.start(saved, objective, &config)?;
         states.check_space(Snapshot::estimated_bytes(start.objective()))?;

@@ -61,6 +61,7 @@ fn reports(counts: &Counts) -> Value {
         "most_sentences": counts.most_sentences,
         "tokens_per_text": of_each(counts.tokens),
         "most_tokens": counts.most_tokens,
+        "with_deidentification_marks": counts.marked_reports,
     });
     for (reason, count) in counts.reasons().filter(|(reason, _)| reason.name().starts_with("report_")) {
         told[reason.name()] = json!(count);

@@ -22,6 +22,9 @@ pub enum PathFault {
     /// A backslash or a NUL.
     #[error("the path holds a backslash or a NUL; write it with forward slashes")]
     Character,
+    /// A name that Windows takes for a device.
+    #[error("the path holds a name that Windows reserves (nul, con, com1 and the like); rename the file")]
+    Device,
 }
 
 /// Why an image is refused.

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::sections;
 
 /// What stands in a report of MIMIC-CXR for what was taken out of it.
-const MARK: &str = "___";
+pub(crate) const MARK: &str = "___";
 
 /// Counts of reports, by what their reader should know of.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]

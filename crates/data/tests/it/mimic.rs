@@ -53,7 +53,7 @@ fn a_download_becomes_studies_with_frontal_images() {
     let whole = serde_json::to_value(&counts).unwrap();
     let expected = serde_json::json!({
         "patients": 3, "studies": 3, "images": 4, "texts": 3, "sentences": 9, "tokens": 36, "most_sentences": 3,
-        "most_tokens": 12, "legacy_reports": 0, "skipped": {"other_view": 3, "study_without_image": 2},
+        "most_tokens": 12, "legacy_reports": 0, "marked_reports": 3, "skipped": {"other_view": 3, "study_without_image": 2},
     });
     assert_eq!(whole, expected);
 }

@@ -95,7 +95,7 @@ fn statistics_and_a_contact_sheet_come_straight_from_the_download() {
     let reports = |tokens: f64, most: u32| {
         serde_json::json!({
             "texts": 4, "sentences": 12, "sentences_per_text": 3.0, "most_sentences": 3, "tokens_per_text": tokens,
-            "most_tokens": most, "report_too_short": 1,
+            "most_tokens": most, "with_deidentification_marks": 4, "report_too_short": 1,
         })
     };
     assert_eq!(json["cleanings"], serde_json::json!({"convirt": reports(12.0, 12), "mgca": reports(9.0, 9)}));

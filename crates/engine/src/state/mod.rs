@@ -47,7 +47,7 @@ pub struct TrainState {
     /// Batches of the current pass that were seen.
     pub position: u64,
     /// Studies seen.
-    pub samples: u64,
+    pub samples_seen: u64,
     /// Best validation loss and learning-rate reductions.
     pub plateau: Plateau,
     /// Whether a best state was kept.

@@ -151,12 +151,17 @@ impl StateStore {
         Ok(None)
     }
 
-    /// Removes what interrupted writes left behind.
+    /// Removes what a run that goes on after `step` cannot use: what interrupted writes left behind, and states of later
+    /// steps, which are not whole and would pass for the newest.
     ///
     /// # Errors
     /// If the folder cannot be listed or written.
-    pub fn clean(&self) -> Result<()> {
+    pub fn clean(&self, step: u64) -> Result<()> {
         fsx::remove_leftovers(&self.folder)?;
+        for torn in self.steps()?.into_iter().filter(|torn| *torn > step) {
+            tracing::warn!(step = torn, "removed: the run goes on from an earlier state");
+            fsx::remove_dir_all(&self.folder.join(name(torn)))?;
+        }
         self.prune()
     }
 

@@ -1,7 +1,7 @@
 //! Saves states while training goes on.
 //!
 //! The caller waits only where the state before is still being written. A crash loses the updates since the last state
-//! that was written.
+//! that was written: at most one interval and those made while a state was being written.
 
 use std::thread::JoinHandle;
 

@@ -12,7 +12,7 @@ use engine::state::store::StateStore;
 use engine::state::writer::StateWriter;
 use engine::state::{Origin, Snapshot, TrainState};
 
-const POINTS: [&str; 5] = ["fsx-create", "fsx-write", "fsx-sync", "fsx-rename", "fsx-sync-dir"];
+const POINTS: [&str; 6] = ["fsx-create", "fsx-write", "fsx-broken", "fsx-sync", "fsx-rename", "fsx-sync-dir"];
 
 fn optim() -> OptimConfig {
     OptimConfig {
@@ -88,7 +88,7 @@ fn a_failure_at_any_point_of_a_save_leaves_a_whole_state() {
             assert_eq!(step, if renamed { 2 } else { 1 }, "{point}, call {call}");
             // The next attempt works, and the next start of the run tidies up.
             store.save(Snapshot::take(&layer, &optimizer, &at(3))).unwrap();
-            store.clean().unwrap();
+            store.clean(3).unwrap();
             assert_eq!((newest(&store, &device), hidden(folder.path())), (3, 0), "{point}, call {call}");
         }
     }

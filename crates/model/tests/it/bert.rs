@@ -111,3 +111,17 @@ fn below_the_frozen_boundary_there_is_no_graph_and_no_dropout() {
     assert_ne!(half(), half());
     assert_ne!(host(model.forward(texts.clone(), None).global), *golden.host("features"));
 }
+
+#[test]
+fn a_text_that_is_all_padding_stays_finite() {
+    let (golden, model) = load(0.0);
+    let tracked = device().autodiff();
+    let texts = input(&golden, &tracked);
+    let [b, t] = texts.padding.dims();
+    let rows =
+        Tensor::cat(vec![texts.padding.clone().slice([0..b - 1, 0..t]).float(), Tensor::ones([1, t], &tracked)], 0);
+    let features = model.forward(TextInput { padding: rows.equal_scalar(1.0), ..texts }, None);
+    let grads = gradients(features.global.clone().slice([0..b - 1, 0..32]).sum().backward(), &model);
+    assert!(host(features.global).data.iter().all(|value| value.is_finite()));
+    assert!(grads.values().all(|tensor| tensor.data.iter().all(|value| value.is_finite())));
+}

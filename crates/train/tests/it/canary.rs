@@ -8,12 +8,13 @@ use assert_cmd::Command;
 use data::image::encode;
 use data::source::phantom::{PhantomKey, Prevalence};
 
+use crate::sources::mimic;
 use crate::workplace::{CONVIRT, Workplace, sibling};
 
-/// In every patient id, study id, sentence, image name and label column entry of the data.
+/// In every patient id, study id, sentence and image name of the data.
 const MARKER: &str = "canary";
 
-/// A CSV of pairs whose every field but the split and the view holds a marker.
+/// A CSV of pairs whose every field but label, view and split holds a marker.
 fn plant(folder: &Path) {
     let mut csv = "image_path,text,labels,patient_id,study_id,view,split\n".to_owned();
     for (index, split) in (0..40_u64).zip(["train", "train", "train", "validate", "test"].into_iter().cycle()) {
@@ -46,6 +47,7 @@ fn holders(folder: &Path, found: &mut Vec<PathBuf>) {
         let named = path.file_name().unwrap().to_string_lossy().contains(MARKER);
         if path.is_dir() {
             holders(&path, found);
+            found.extend(named.then_some(path));
         } else if named || String::from_utf8_lossy(&std::fs::read(&path).unwrap()).contains(MARKER) {
             found.push(path);
         }
@@ -81,30 +83,47 @@ fn no_command_lets_a_marker_out() {
     let source = |name: &str| format!("data.source={{kind = \"pairs\", manifest = \"{name}\"}}");
     let train =
         |name: &str| ["tiny.toml", "--set"].map(str::to_owned).into_iter().chain([source(name)]).collect::<Vec<_>>();
-    let manifests = ["no_image", "leak", "fields", "split", "outside", "broken"];
-    let mut worked = 0;
-    for name in ["pairs"].iter().chain(&manifests) {
+    for name in ["pairs", "no_image", "leak", "fields", "split", "outside", "broken"] {
+        let whole = name == "pairs";
         let csv = format!("{name}.csv");
         let out = format!("runs/{name}");
         let mut arguments = train(&csv);
         arguments.extend(["--out", &out, "-v", "-v", "--ui", "plain"].map(str::to_owned));
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        worked += usize::from(run("train", &arguments));
+        assert_eq!(run("train", &arguments), whole, "train {name}");
         run("train", &[&arguments[..3], &["--dry-run", "-v", "-v"]].concat());
-        run("data", &["stats", &csv]);
-        run("data", &["show", &csv, "--out", &format!("{name}.png")]);
-        run("data", &["verify", &csv]);
-        run("data", &["verify", &csv, "--json"]);
+        run("train", &[&arguments[..3], &["--print-config", "-v", "-v"]].concat());
+        run("data", &["stats", &csv, "-vvv"]);
+        run("data", &["show", &csv, "--out", &format!("{name}.png"), "-vvv"]);
+        assert_eq!(run("data", &["verify", &csv, "-vvv"]), whole, "verify {name}");
+        run("data", &["verify", &csv, "--json", "-vvv"]);
         for task in ["zero-shot", "retrieval", "linear-probe"] {
-            run("eval", &[task, "--weights", "runs/pairs", "--data", &csv, "--resamples", "20"]);
-            run("eval", &[task, "--weights", "runs/pairs", "--data", &csv, "--resamples", "20", "--json"]);
+            run("eval", &[task, "--weights", "runs/pairs", "--data", &csv, "--resamples", "20", "-vv"]);
+            run("eval", &[task, "--weights", "runs/pairs", "--data", &csv, "--resamples", "20", "-vv", "--json"]);
         }
         // What is prepared is data again and holds texts and ids, but no image name.
         let prepared = format!("prepared/{name}");
-        run("data", &["prepare", "pairs", "--root", &csv, "--out", &prepared, "--size", "32"]);
+        run("data", &["prepare", "pairs", "--root", &csv, "--out", &prepared, "--size", "32", "-vvv"]);
     }
-    assert!(worked >= 1, "no run got as far as training");
     assert!(folder.join("runs/pairs/eval.json").is_file(), "the whole data were refused");
+
+    // A run that ends in numbers that are none names its batches, and one that is gone on with its data.
+    let pairs = train("pairs.csv");
+    let pairs: Vec<&str> = pairs.iter().map(String::as_str).collect();
+    let cold = ["--set", "objective.temperature=1e-60", "--out", "runs/cold", "-v", "-v", "--ui", "plain"];
+    assert!(!run("train", &[&pairs[..], &cold].concat()));
+    assert!(!run("train", &["--resume", "runs/cold", "-v", "-v", "--ui", "plain"]));
+    assert!(run("eval", &["export", "--weights", "runs/pairs", "--out", "exported", "-vv"]));
+    mimic(&folder.join("mimic"), MARKER);
+    let download = "data.source={kind = \"mimic-cxr\", root = \"mimic\"}";
+    assert!(run("train", &["tiny.toml", "--set", download, "--out", "runs/mimic", "-v", "-v", "--ui", "plain"]));
+    for arguments in [&["stats", "mimic-cxr"][..], &["show", "mimic-cxr", "--out", "mimic.png"]] {
+        assert!(run("data", &[arguments, &["--root", "mimic", "-vvv"]].concat()), "{arguments:?}");
+    }
+    assert!(run(
+        "data",
+        &["prepare", "mimic-cxr", "--root", "mimic", "--out", "prepared/mimic", "--size", "32", "-vvv"]
+    ));
     assert_eq!(printed, "", "printed");
 
     let mut found = Vec::new();
@@ -114,7 +133,9 @@ fn no_command_lets_a_marker_out() {
     // The data themselves, and the tables of prepared data.
     leaked.retain(|path| {
         let table = Path::new(path).extension().is_some_and(|e| e == "csv");
-        let data = path.starts_with("images/") || (table && (!path.contains('/') || path.starts_with("prepared/")));
+        let data = path.starts_with("images/")
+            || path.starts_with("mimic/")
+            || (table && (!path.contains('/') || path.starts_with("prepared/")));
         !data
     });
     assert_eq!(leaked, Vec::<String>::new(), "files");

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use engine::config::{Layer, to_toml};
 use engine::run_dir::{Environment, RunDir};
+use engine::state::Origin;
 use train::recipe::{Recipe, resolve};
-use train::resume::{compare, environment};
+use train::resume::{compare, compare_origin, environment};
 
 /// Settings of which each alone is refused: they change what is learned or what a state means.
 const REFUSED: [&str; 23] = [
@@ -85,6 +86,22 @@ fn another_length_is_free_where_no_rate_depends_on_it() {
         let schedule = format!("optim.schedule={schedule}");
         let run = run(&folder.path().join(name), &recipe(&[&schedule, "run.steps=10"]));
         assert_eq!(compare(&run, &recipe(&[&schedule, "run.steps=11"]), "cpu").is_ok(), free, "{name}");
+    }
+}
+
+#[test]
+fn other_studies_and_another_tokenizer_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = run(&folder.path().join("run"), &recipe(&[]));
+    let old = Origin { data_sha256: "a".to_owned(), tokenizer_sha256: "b".to_owned(), ..Origin::default() };
+    // Where a program or a device of another name runs on the same data, nothing is said here.
+    compare_origin(&run, &old, &Origin { device: "vulkan".to_owned(), ..old.clone() }).unwrap();
+    for (new, what) in [
+        (Origin { data_sha256: "c".to_owned(), ..old.clone() }, "the studies to train on are others"),
+        (Origin { tokenizer_sha256: "c".to_owned(), ..old.clone() }, "the tokenizer is another"),
+    ] {
+        let error = compare_origin(&run, &old, &new).unwrap_err();
+        assert!(error.exit_code() == 2 && error.to_string().contains(what), "{error}");
     }
 }
 

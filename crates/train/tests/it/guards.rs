@@ -40,6 +40,25 @@ fn an_unreadable_image_is_told_by_its_row_and_by_its_path_only_if_asked() {
 }
 
 #[test]
+fn a_decoder_that_panics_costs_its_sample_and_no_more() {
+    let place = Workplace::new(CONVIRT);
+    let run = |out: &str, failpoints: &str, code: i32| {
+        let mut program = place.program(&["tiny.toml", "--out", out, "--set", "data.max_bad_fraction=0.05"]);
+        let output = program.env("FAILPOINTS", failpoints).assert().code(code).get_output().clone();
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    run("once", "image-read=1*panic(canary)->off", 0);
+    let log = text(&place.path("once/log.jsonl"));
+    assert_eq!(log.matches("study left out and replaced").count(), 1, "{log}");
+    assert!(log.contains("the image made the decoder fail in an unforeseen way"), "{log}");
+    assert_eq!(lines(&place.path("once/metrics.jsonl")).iter().filter(|l| l["train/loss"].is_number()).count(), 3);
+    let message = run("always", "image-read=panic(canary)", 3);
+    assert!(message.contains("2 of 32 studies cannot be read") && message.contains("unforeseen way"), "{message}");
+    // What a panic says may quote its input.
+    assert!(!message.contains("canary"), "{message}");
+}
+
+#[test]
 fn embeddings_that_are_all_one_are_told_of_within_fifty_updates() {
     let place = Workplace::new(CONVIRT);
     same_pairs(&place);

@@ -101,7 +101,7 @@ fn states_of_every_release_are_gone_on_with() {
         let states = StateStore::new(&release.join("checkpoints"), 0);
         let saved = states.newest().unwrap().unwrap();
         assert_eq!(saved.train.step, KEPT_STEP);
-        assert_eq!(saved.train.samples, KEPT_STEP * 8);
+        assert_eq!(saved.train.samples_seen, KEPT_STEP * 8);
         assert_eq!(moments(place.0.path(), saved), read_json(&release.join("expected.json"))["moments"]);
     }
 }

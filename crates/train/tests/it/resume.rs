@@ -112,7 +112,7 @@ fn killed_runs_end_as_straight_ones() {
     let place = Workplace::new(CONVIRT);
     let (expected, duration) = straight(&place);
     let kills: u64 = std::env::var(KILLS).ok().and_then(|n| n.parse().ok()).unwrap_or(20);
-    let (mut killed, mut round) = (0, 0);
+    let (mut killed, mut round, mut went_on) = (0, 0, 0);
     while killed < kills {
         let out = format!("killed-{round}");
         let mut random = stream(9, Purpose::Control, 0, round);
@@ -121,6 +121,7 @@ fn killed_runs_end_as_straight_ones() {
         round += 1;
         // Up to five kills, then the run may end.
         for attempt in 0..=5 {
+            let left = newest_state(&place.path(&out));
             let mut child = start_with(&place, &out, &[], failpoints);
             if attempt < 5 {
                 std::thread::sleep(duration.mul_f64(random.unit()));
@@ -128,6 +129,15 @@ fn killed_runs_end_as_straight_ones() {
                 let _ = child.kill();
             }
             let status = child.wait().unwrap();
+            // Whatever a process of this run got as far as to say: it went on from the newest state that was there.
+            let began = lines_so_far(&place.path(&format!("{out}/log.jsonl")))
+                .iter()
+                .rfind(|line| line["message"] == "training" || line["message"] == "goes on from a saved state")
+                .and_then(|line| line["step"].as_u64());
+            if let Some(began) = began.filter(|_| status.success()) {
+                assert_eq!(Some(began), left, "work was lost");
+                went_on += 1;
+            }
             // A kill after the figures were written came too late.
             if status.success() || place.path(&format!("{out}/eval.json")).is_file() {
                 break;
@@ -143,6 +153,20 @@ fn killed_runs_end_as_straight_ones() {
             assert!(names(&place.path(&folder)).iter().all(|name| !name.contains(".tmp-")), "left in {folder}");
         }
     }
+    assert!(went_on > 0, "no run went on from a state");
+}
+
+/// Step of the newest state in a run folder.
+fn newest_state(run: &Path) -> Option<u64> {
+    let entries = std::fs::read_dir(run.join("checkpoints")).ok()?;
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter_map(|name| name.strip_prefix("step-")?.parse().ok()).max()
+}
+
+/// The lines of a log that was cut off anywhere, or never begun.
+fn lines_so_far(log: &Path) -> Vec<serde_json::Value> {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
 /// Which part of a state is spoiled, and how: the negative controls.
@@ -202,7 +226,47 @@ fn a_torn_state_is_passed_over() {
     assert!(start(&place, "torn", &[]).wait().unwrap().success());
     assert!(outcome(&place.path("torn")) == expected);
     assert!(text(&place.path("torn/log.jsonl")).contains("passed over"));
+    assert!(text(&place.path("torn/log.jsonl")).contains("goes on from a saved state"));
     assert_eq!(names(&checkpoints), ["best", "latest", "step-00000039", "step-00000040"]);
+}
+
+/// States that are all torn count for nothing, and new ones are not taken for older than they.
+#[test]
+fn a_run_whose_states_are_all_torn_begins_again() {
+    let place = Workplace::new(CONVIRT);
+    let (expected, _) = straight(&place);
+    let (checkpoints, states) = killed_after(&place, "torn", 6, "");
+    for state in states {
+        data::fsx::write_atomic(&checkpoints.join(state).join("train.json"), b"{").unwrap();
+    }
+    let (mut child, _) = running_after(&place, "torn", 3, "");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(start(&place, "torn", &[]).wait().unwrap().success());
+    assert!(outcome(&place.path("torn")) == expected);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_second_signal_ends_the_run_at_once() {
+    let place = Workplace::new(CONVIRT);
+    // A save takes half a minute.
+    let (mut child, _) = {
+        let mut child = start_with(&place, "run", &["--set", "run.save_every=0"], "fsx-sync=sleep(6000)");
+        let metrics = place.path("run/metrics.jsonl");
+        while !std::fs::read_to_string(&metrics).is_ok_and(|text| text.lines().count() >= 2) {
+            std::thread::sleep(Duration::from_millis(1));
+            assert!(child.try_wait().unwrap().is_none(), "the run ended before the signal");
+        }
+        (child, metrics)
+    };
+    let clock = Instant::now();
+    for pause in [300, 0] {
+        assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+        std::thread::sleep(Duration::from_millis(pause));
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert!(clock.elapsed() < Duration::from_secs(5), "{:?}", clock.elapsed());
 }
 
 #[cfg(unix)]
@@ -247,6 +311,16 @@ fn a_signal_during_evaluation_ends_it_and_the_run_goes_on_there() {
     assert!(start(&place, "late", &slow).wait().unwrap().success());
     let actual = outcome(&place.path("late"));
     assert!(actual.weights == expected.weights && actual.metrics == expected.metrics);
+}
+
+#[test]
+fn best_weights_that_cannot_be_written_end_the_run_and_nothing_is_lost() {
+    let place = Workplace::new(CONVIRT);
+    let (expected, _) = straight(&place);
+    let mut child = start_with(&place, "full", &[], "fsx-broken=30*off->return");
+    assert_eq!(child.wait().unwrap().code(), Some(4));
+    assert!(start(&place, "full", &[]).wait().unwrap().success());
+    assert!(outcome(&place.path("full")) == expected);
 }
 
 #[test]

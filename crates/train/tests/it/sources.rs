@@ -66,8 +66,9 @@ fn mura_trains_a_classifier_and_a_probe() {
     assert!(message.contains("error: train_image_paths.csv: no study has a text to learn from"), "{message}");
 }
 
-/// MIMIC-CXR-JPG: tables, reports and images of one study for each of 40 patients.
-fn mimic(root: &Path) {
+/// MIMIC-CXR-JPG: tables, reports and images of one study for each of 40 patients. Reports and names of images hold
+/// `word`.
+pub(crate) fn mimic(root: &Path, word: &str) {
     let mut split = "dicom_id,study_id,subject_id,split\n".to_owned();
     let mut metadata = "dicom_id,subject_id,study_id,PerformedProcedureStepDescription,ViewPosition,Rows,Columns,\
                         StudyDate,StudyTime,ProcedureCodeSequence_CodeMeaning,ViewCodeSequence_CodeMeaning,\
@@ -79,15 +80,15 @@ fn mimic(root: &Path) {
         .to_owned();
     for (index, part) in (0..40).zip(["train", "train", "train", "validate", "test"].into_iter().cycle()) {
         let (subject, study) = (10_000_000 + index, 50_000_000 + index);
-        writeln!(split, "d{index},{study},{subject},{part}").unwrap();
-        writeln!(metadata, "d{index},{subject},{study},CHEST,PA,32,32,21800506,213014.5,,,").unwrap();
+        writeln!(split, "{word}{index},{study},{subject},{part}").unwrap();
+        writeln!(metadata, "{word}{index},{subject},{study},CHEST,PA,32,32,21800506,213014.5,,,").unwrap();
         writeln!(labels, "{subject},{study},,1.0,,,,,,,,,,,,").unwrap();
         let folder = root.join(format!("files/p10/p{subject}"));
         let phantom = PhantomKey { seed: 3, index, prevalence: Prevalence::Natural }.study();
         let report = phantom.sentences.join(" ");
-        let text = format!("                    FINAL REPORT\n FINDINGS: \n \n {report}\n");
+        let text = format!("                    FINAL REPORT\n FINDINGS: \n \n The {word} is seen. {report}\n");
         write(&folder.join(format!("s{study}.txt")), text.as_bytes());
-        write(&folder.join(format!("s{study}/d{index}.jpg")), &film(index));
+        write(&folder.join(format!("s{study}/{word}{index}.jpg")), &film(index));
     }
     write(&root.join("mimic-cxr-2.0.0-split.csv"), split.as_bytes());
     write(&root.join("mimic-cxr-2.0.0-metadata.csv"), metadata.as_bytes());
@@ -97,7 +98,7 @@ fn mimic(root: &Path) {
 #[test]
 fn mimic_trains_two_encoders() {
     let place = Workplace::new(CONVIRT);
-    mimic(&place.path("mimic"));
+    mimic(&place.path("mimic"), "d");
     place.train("run", &["--set", "data.source={kind = \"mimic-cxr\", root = \"mimic\"}"]);
     let figures = json(&place.path("run/eval.json"));
     for direction in ["text_to_image", "image_to_text"] {

@@ -78,6 +78,8 @@ pub struct Counts {
     pub most_tokens: usize,
     /// Reports that are not UTF-8 and were read as Windows-1252.
     pub legacy_reports: usize,
+    /// Reports from which something was taken out to protect the patient (`___`).
+    pub marked_reports: usize,
     /// What was left out.
     skipped: BTreeMap<Reason, usize>,
 }
@@ -111,6 +113,7 @@ impl Counts {
         self.studies += 1;
         self.images += found.images.len();
         self.legacy_reports += usize::from(found.legacy);
+        self.marked_reports += usize::from(found.marked);
         self.skip(Reason::StudyUnlabelled, usize::from(!listed.labels.is_empty() && !listed.is_labelled()));
         match &found.text {
             Ok(text) => {

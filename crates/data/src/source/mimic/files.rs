@@ -11,6 +11,7 @@ use super::{Keep, MimicSource, Reason};
 use crate::error::DataError;
 use crate::fsx;
 use crate::report::cleaning::{Cleaned, Cleaning, NoText};
+use crate::report::counts::MARK;
 use crate::report::mimic::is_special;
 
 /// Largest accepted report (bytes); real ones have a few thousand.
@@ -24,6 +25,8 @@ pub(super) struct Found {
     pub(super) text: Result<Cleaned, Reason>,
     /// Whether the report is not UTF-8.
     pub(super) legacy: bool,
+    /// Whether the report holds marks of de-identification.
+    pub(super) marked: bool,
 }
 
 /// An image that is there.
@@ -46,7 +49,7 @@ fn look_up_one(study: &Listed, source: &MimicSource, reports: &Path, keep: Keep)
         path.is_file().then(|| FoundImage { path, view: image.view.clone(), row: image.row })
     });
     let images: Vec<FoundImage> = images.collect();
-    let mut legacy = 0;
+    let (mut legacy, mut marked) = (0, false);
     let text = if images.is_empty() && keep == Keep::WithImage {
         Err(Reason::ReportMissing)
     } else if source.text.cleaning == Cleaning::Mgca && is_special(study.study) {
@@ -54,13 +57,14 @@ fn look_up_one(study: &Listed, source: &MimicSource, reports: &Path, keep: Keep)
     } else {
         let file = reports.join(study_folder(study) + ".txt");
         report(&file, &mut legacy).and_then(|report| {
+            marked = report.contains(MARK);
             source.text.clean(&report).map_err(|why| match why {
                 NoText::NoSection => Reason::ReportWithoutSection,
                 NoText::TooShort => Reason::ReportTooShort,
             })
         })
     };
-    Found { images, text, legacy: legacy > 0 }
+    Found { images, text, legacy: legacy > 0, marked }
 }
 
 /// `files/p10/p10000032/s50414267`: in paths the numbers have prefixes, in tables they have none.
