@@ -12,5 +12,9 @@ mod reductions;
 mod resnet;
 #[path = "../../model/tests/it/support.rs"]
 mod support;
+#[path = "../../model/tests/it/swin.rs"]
+mod swin;
+#[path = "../../model/tests/it/vit.rs"]
+mod vit;
 #[path = "../../model/tests/it/weights.rs"]
 mod weights;

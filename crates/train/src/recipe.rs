@@ -247,6 +247,9 @@ impl Recipe {
         if self.data.image_size < 32 {
             return refuse("data.image_size", &self.data.image_size, "the encoders need at least 32 pixels");
         }
+        if let Some(size) = self.model.image.image_size().filter(|size| *size != self.data.image_size) {
+            return refuse("model.image.image_size", &size, "it must be data.image_size");
+        }
         if self.data.batch_size < 2 {
             return refuse("data.batch_size", &self.data.batch_size, "a contrast needs at least 2 studies");
         }

@@ -2,9 +2,11 @@
 
 use burn::module::{Flag, Module, Param, RunningState};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
-use burn::nn::{Initializer, PaddingConfig2d};
+use burn::nn::{Initializer, Linear, LinearConfig, PaddingConfig2d};
 use burn::tensor::module::{batch_norm, batch_norm_train};
 use burn::tensor::{Device, Tensor};
+
+use crate::ops::gelu;
 
 /// A convolution without bias, kernel `k` (odd), padding `k / 2`, initialised as torchvision does (Kaiming normal, fan
 /// out, gain of a rectifier).
@@ -71,5 +73,37 @@ impl BatchNorm2d {
         self.running_mean.update(blend(self.running_mean.value_sync(), result.mean, 1.0));
         self.running_var.update(blend(self.running_var.value_sync(), result.variance, unbiased));
         result.output
+    }
+}
+
+/// How transformers begin: normal with a deviation of 0.02, as in timm.
+pub const SMALL: Initializer = Initializer::Normal { mean: 0.0, std: 0.02 };
+
+/// A linear layer with small weights and a bias of zero.
+pub fn small_linear(input: usize, output: usize, device: &Device) -> Linear {
+    let mut layer = LinearConfig::new(input, output).with_initializer(SMALL).init(device);
+    layer.bias = Some(Initializer::Zeros.init([output], device));
+    layer
+}
+
+/// The feed-forward half of a transformer block in timm's names: linear, exact GELU, linear.
+#[derive(Module, Debug)]
+pub struct Mlp {
+    fc1: Linear,
+    fc2: Linear,
+}
+
+impl Mlp {
+    /// A layer of width `d` with `inner` hidden units.
+    pub fn new(d: usize, inner: usize, device: &Device) -> Self {
+        Self { fc1: small_linear(d, inner, device), fc2: small_linear(inner, d, device) }
+    }
+
+    /// Acts on the last axis.
+    ///
+    /// # Shapes
+    /// `[B, T, D]` to `[B, T, D]`.
+    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        self.fc2.forward(gelu(self.fc1.forward(x)))
     }
 }

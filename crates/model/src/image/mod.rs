@@ -2,6 +2,8 @@
 
 pub mod layers;
 pub mod resnet;
+pub mod swin;
+pub mod vit;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
@@ -9,12 +11,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use resnet::{ResNet, ResNetConfig};
+use swin::{Swin, SwinConfig};
+use vit::{Vit, VitConfig};
 
 /// What an image encoder returns.
 #[derive(Debug, Clone)]
 pub struct ImageFeatures {
     /// One vector per image, `[B, D]`.
     pub global: Tensor<2>,
+    /// One vector per region, row by row, `[B, M, L]`; absent where the configuration names no stage for them.
+    pub local: Option<Tensor<3>>,
+    /// Attention of the last block, `[B, N, 1 + M, 1 + M]`: each token to each, the class token first. Only transformers
+    /// with a class token have it.
+    pub attention: Option<Tensor<4>>,
 }
 
 /// Architecture of an image encoder.
@@ -23,6 +32,10 @@ pub struct ImageFeatures {
 pub enum ImageEncoderConfig {
     /// A residual network in torchvision's layout.
     Resnet(ResNetConfig),
+    /// A vision transformer in timm's layout.
+    Vit(VitConfig),
+    /// A Swin transformer in timm's layout.
+    Swin(SwinConfig),
 }
 
 impl ImageEncoderConfig {
@@ -33,6 +46,8 @@ impl ImageEncoderConfig {
     pub fn validate(&self) -> Result<()> {
         match self {
             Self::Resnet(config) => config.validate(),
+            Self::Vit(config) => config.validate(),
+            Self::Swin(config) => config.validate(),
         }
     }
 
@@ -40,6 +55,8 @@ impl ImageEncoderConfig {
     pub fn init(&self, device: &Device) -> ImageEncoder {
         match self {
             Self::Resnet(config) => ImageEncoder::Resnet(config.init(device)),
+            Self::Vit(config) => ImageEncoder::Vit(config.init(device)),
+            Self::Swin(config) => ImageEncoder::Swin(config.init(device)),
         }
     }
 
@@ -47,6 +64,17 @@ impl ImageEncoderConfig {
     pub fn in_channels(&self) -> usize {
         match self {
             Self::Resnet(config) => config.in_channels,
+            Self::Vit(config) => config.in_channels,
+            Self::Swin(config) => config.in_channels,
+        }
+    }
+
+    /// Side of the images (px) where it is part of the architecture; others take any.
+    pub fn image_size(&self) -> Option<usize> {
+        match self {
+            Self::Resnet(_) => None,
+            Self::Vit(config) => Some(config.image_size),
+            Self::Swin(config) => Some(config.image_size),
         }
     }
 
@@ -54,6 +82,8 @@ impl ImageEncoderConfig {
     pub fn feature_size(&self) -> usize {
         match self {
             Self::Resnet(config) => config.feature_size(),
+            Self::Vit(config) => config.hidden_size,
+            Self::Swin(config) => config.feature_size(),
         }
     }
 }
@@ -63,16 +93,22 @@ impl ImageEncoderConfig {
 pub enum ImageEncoder {
     /// A residual network.
     Resnet(ResNet),
+    /// A vision transformer.
+    Vit(Vit),
+    /// A Swin transformer.
+    Swin(Swin),
 }
 
 impl ImageEncoder {
     /// Features of a batch of normalised images.
     ///
     /// # Shapes
-    /// `images`: `[B, C, H, W]`; the result holds `global`: `[B, D]`.
+    /// `images`: `[B, C, H, W]`; see [`ImageFeatures`] for the result.
     pub fn forward(&self, images: Tensor<4>) -> ImageFeatures {
         match self {
             Self::Resnet(encoder) => encoder.forward(images),
+            Self::Vit(encoder) => encoder.forward(images),
+            Self::Swin(encoder) => encoder.forward(images),
         }
     }
 }

@@ -53,6 +53,9 @@ pub struct ResNetConfig {
     /// Channels of the input: 3 with `ImageNet` weights, 1 for grey images.
     #[serde(default = "default_in_channels")]
     pub in_channels: usize,
+    /// Stage, 1 to 4, whose map gives the local features (MGCA: 3); absent: there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local_stage: Option<usize>,
 }
 
 fn default_width() -> usize {
@@ -77,6 +80,9 @@ impl ResNetConfig {
         }
         if self.in_channels != 1 && self.in_channels != 3 {
             return Err(bad_config("resnet", "in_channels", &self.in_channels, "use 1 (grey) or 3 (grey repeated)"));
+        }
+        if self.local_stage.is_some_and(|stage| !(1..=4).contains(&stage)) {
+            return Err(bad_config("resnet", "local_stage", &format!("{:?}", self.local_stage), "use 1 to 4"));
         }
         Ok(())
     }
@@ -111,6 +117,7 @@ impl ResNetConfig {
                 .with_strides([2, 2])
                 .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
                 .init(),
+            local_stage: self.local_stage,
         }
     }
 }
@@ -125,28 +132,21 @@ pub struct ResNet {
     layer2: Vec<Block>,
     layer3: Vec<Block>,
     layer4: Vec<Block>,
+    #[module(skip)]
+    local_stage: Option<usize>,
 }
 
 impl ResNet {
-    /// Features of a batch of normalised images: the last feature map averaged over its positions.
+    /// Features of a batch of normalised images: the last feature map averaged over its positions, and the positions of
+    /// the map of `local_stage`.
     ///
     /// # Shapes
-    /// `images`: `[B, C, H, W]`, `H` and `W` at least 32; `global`: `[B, D]`.
-    pub fn forward(&self, images: Tensor<4>) -> ImageFeatures {
-        let map = self.forward_map(images); // [B, D, H/32, W/32]
-        let [b, d, h, w] = map.dims();
-        let global = map.reshape([b, d, h * w]).mean_dim(2).reshape([b, d]); // [B, D]
-        ImageFeatures { global }
-    }
-
-    /// The last feature map.
-    ///
-    /// # Shapes
-    /// `images`: `[B, C, H, W]`; the result: `[B, D, H/32, W/32]`, rounded up.
+    /// `images`: `[B, C, H, W]`, `H` and `W` at least 32; `global`: `[B, D]`; `local`: `[B, M, L]`, positions row by row
+    /// (stage 3 of width 64: `M = H/16 * W/16`, rounded up, and `L = 1024` with bottlenecks).
     ///
     /// # Panics
     /// If `C` is not the configured number of channels.
-    pub fn forward_map(&self, images: Tensor<4>) -> Tensor<4> {
+    pub fn forward(&self, images: Tensor<4>) -> ImageFeatures {
         let [_, in_channels, _, _] = self.conv1.weight.dims();
         assert_shape!(images, [_, in_channels, _, _]);
         let stem = match in_channels {
@@ -154,12 +154,19 @@ impl ResNet {
             _ => self.conv1.forward(images),
         };
         let mut x = self.maxpool.forward(relu(self.bn1.forward(stem)));
-        for stage in [&self.layer1, &self.layer2, &self.layer3, &self.layer4] {
+        let mut local = None;
+        for (stage, number) in [&self.layer1, &self.layer2, &self.layer3, &self.layer4].into_iter().zip(1..) {
             for block in stage {
                 x = block.forward(x);
             }
+            if self.local_stage == Some(number) {
+                let [b, l, h, w] = x.dims();
+                local = Some(x.clone().reshape([b, l, h * w]).swap_dims(1, 2)); // [B, M, L]
+            }
         }
-        x
+        let [b, d, h, w] = x.dims();
+        let global = x.reshape([b, d, h * w]).mean_dim(2).reshape([b, d]); // [B, D]
+        ImageFeatures { global, local, attention: None }
     }
 }
 

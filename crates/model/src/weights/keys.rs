@@ -1,8 +1,14 @@
 //! The one table between field names and the names of torchvision and Hugging Face.
 
 /// Field path components that Rust spells differently: (field, public name).
-const RENAMES: [(&str, &str); 4] =
-    [("self_attention", "self"), ("layer_norm", "LayerNorm"), ("gamma", "weight"), ("beta", "bias")];
+const RENAMES: [(&str, &str); 5] = [
+    ("self_attention", "self"),
+    ("layer_norm", "LayerNorm"),
+    ("gamma", "weight"),
+    ("beta", "bias"),
+    // Of timm's LayerScale; Burn's LayerNorm has a `gamma` of its own.
+    ("factor", "gamma"),
+];
 
 /// The public name of a field path.
 pub fn public_name(path: &[&str]) -> String {
@@ -35,6 +41,7 @@ mod tests {
         let name = public_name(&["encoder", "layer", "0", "attention", "self_attention", "query", "weight"]);
         assert_eq!(name, "encoder.layer.0.attention.self.query.weight");
         assert_eq!(public_name(&["embeddings", "layer_norm", "gamma"]), "embeddings.LayerNorm.weight");
+        assert_eq!(public_name(&["blocks", "0", "ls1", "factor"]), "blocks.0.ls1.gamma");
         assert_eq!(strip_encoder_prefix("bert.embeddings.word_embeddings.weight"), "embeddings.word_embeddings.weight");
         assert!(carries_nothing("bn1.num_batches_tracked") && !carries_nothing("layer1.0.conv1.weight"));
     }

@@ -92,7 +92,13 @@ fn projection_head_with_batch_norm() {
 }
 
 fn resnet(in_channels: usize) -> ImageEncoderConfig {
-    ImageEncoderConfig::Resnet(ResNetConfig { block: BlockKind::Basic, stages: [1, 1, 1, 1], width: 2, in_channels })
+    ImageEncoderConfig::Resnet(ResNetConfig {
+        block: BlockKind::Basic,
+        stages: [1, 1, 1, 1],
+        width: 2,
+        in_channels,
+        local_stage: None,
+    })
 }
 
 fn dual_encoder(frozen_text_layers: Option<usize>) -> (Golden, DualEncoder) {

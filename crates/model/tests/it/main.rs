@@ -12,4 +12,6 @@ mod heads;
 mod reductions;
 mod resnet;
 mod support;
+mod swin;
+mod vit;
 mod weights;

@@ -69,3 +69,25 @@ fn bottleneck_in_evaluation() {
 fn bottleneck_in_training() {
     training("resnet_bottleneck");
 }
+
+/// The map of each stage as vectors, and the gradient of the stem through them: `scripts/golden/resnet_local.py`.
+#[test]
+fn local_features_of_every_stage() {
+    let golden = Golden::read("resnet_local");
+    let config: ResNetConfig = golden.0.metadata_json("config").unwrap();
+    let tracked = device().autodiff();
+    for stage in 1..=4 {
+        let config = ResNetConfig { local_stage: Some(stage), ..config.clone() };
+        config.validate().unwrap();
+        // In evaluation, with a graph.
+        let model = golden.load(config.init(&tracked), "param.").freeze().set_require_grad(true);
+        let local = model.forward(golden.tensor("images", &tracked)).local.unwrap();
+        assert_close("local", &host(local.clone()), golden.host(&format!("layer{stage}.local")), STACK);
+        let total = (local * golden.tensor::<3>(&format!("layer{stage}.weights"), &tracked)).sum();
+        let stem = gradients(total.backward(), &model).remove("conv1.weight").unwrap();
+        assert_close("gradient of the stem", &stem, golden.host(&format!("layer{stage}.grad")), STACK);
+    }
+    let model = config.init(&device());
+    assert!(model.forward(golden.tensor("images", &device())).local.is_none());
+    assert!(ResNetConfig { local_stage: Some(5), ..config }.validate().unwrap_err().to_string().contains("use 1 to 4"));
+}

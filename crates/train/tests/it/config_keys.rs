@@ -7,7 +7,7 @@ use engine::config::{Layer, flat};
 use train::recipe::resolve;
 
 /// Recipes and settings that together have every key: options that are absent by default, and every kind of every part.
-const SETTINGS: [(&str, &[&str]); 5] = [
+const SETTINGS: [(&str, &[&str]); 7] = [
     (
         "convirt-phantom",
         &[
@@ -15,6 +15,7 @@ const SETTINGS: [(&str, &[&str]); 5] = [
             "data.mean=[0.5]",
             "data.std=[0.25]",
             "model.image.in_channels=1",
+            "model.image.local_stage=3",
             "model.frozen_text_layers=1",
             "model.projection={kind = \"mlp\", hidden_size = 8}",
             "init.checkpoint=a",
@@ -41,6 +42,14 @@ const SETTINGS: [(&str, &[&str]); 5] = [
             "init.checkpoint=a",
         ],
     ),
+    (
+        "convirt-phantom",
+        &[
+            "model.image={kind = \"vit\", image_size = 112, in_channels = 1, layer_scale = 0.1, intermediate_size = 64}",
+            "init.checkpoint=a",
+        ],
+    ),
+    ("convirt-phantom", &["data.image_size=224", "model.image={kind = \"swin\", in_channels = 1}", "init.checkpoint=a"]),
     ("convirt-phantom", &["data.source={kind = \"mimic-cxr\", root = \"mimic\"}", "init.checkpoint=a"]),
     ("supervised-phantom", &["data.source={kind = \"mura\", root = \"mura\"}", "init.checkpoint=a"]),
 ];
