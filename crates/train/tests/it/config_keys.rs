@@ -49,7 +49,10 @@ const SETTINGS: [(&str, &[&str]); 7] = [
             "init.checkpoint=a",
         ],
     ),
-    ("convirt-phantom", &["data.image_size=224", "model.image={kind = \"swin\", in_channels = 1}", "init.checkpoint=a"]),
+    (
+        "convirt-phantom",
+        &["data.image_size=224", "model.image={kind = \"swin\", in_channels = 1}", "init.checkpoint=a"],
+    ),
     ("convirt-phantom", &["data.source={kind = \"mimic-cxr\", root = \"mimic\"}", "init.checkpoint=a"]),
     ("supervised-phantom", &["data.source={kind = \"mura\", root = \"mura\"}", "init.checkpoint=a"]),
 ];
