@@ -92,8 +92,7 @@ impl Snapshot {
 
     /// Bytes that the states of an objective will take, with two moments of each parameter.
     pub fn estimated_bytes<M: Module>(objective: &M) -> u64 {
-        let values: usize = weights::collect(objective).values().map(|tensor| tensor.data.len()).sum();
-        3 * (values * size_of::<f32>()) as u64
+        3 * (objective.num_params() * size_of::<f32>()) as u64
     }
 }
 

@@ -33,7 +33,7 @@ impl StateWriter {
     /// That of the state before, if it was the third in a row that failed: training that cannot be saved is not worth
     /// its time. Failures before the third are logged.
     pub fn save(&mut self, snapshot: Snapshot) -> Result<()> {
-        if let Err(error) = self.wait() {
+        if let Err(error) = self.finish() {
             if self.failed_in_a_row > MAX_FAILED_IN_A_ROW {
                 return Err(error);
             }
@@ -59,10 +59,6 @@ impl StateWriter {
     /// # Errors
     /// If it could not be.
     pub fn finish(&mut self) -> Result<()> {
-        self.wait()
-    }
-
-    fn wait(&mut self) -> Result<()> {
         let Some(pending) = self.pending.take() else { return Ok(()) };
         // A panic of the thread goes on here: nothing that a user does leads to one.
         let written = pending.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));

@@ -138,3 +138,8 @@ pub(crate) fn assert_all_close(what: &str, actual: &TensorMap, expected: &Tensor
     println!("{what}: largest error {:.1e} at {} (tolerance {tolerance:.0e})", worst.0, worst.1);
     assert!(worst.0 <= tolerance, "{what}: {} differs by {:e} of its size, more than {tolerance:e}", worst.1, worst.0);
 }
+
+/// Names and shapes of tensors.
+pub(crate) fn shapes(tensors: &TensorMap) -> Vec<(String, Vec<usize>)> {
+    tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shape.clone())).collect()
+}

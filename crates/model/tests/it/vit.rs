@@ -6,7 +6,7 @@ use model::image::vit::{Vit, VitConfig};
 use model::image::{ImageEncoderConfig, ImageFeatures};
 use model::weights::collect;
 
-use super::support::{Golden, STACK, assert_all_close, assert_close, device, gradients, host};
+use super::support::{Golden, STACK, assert_all_close, assert_close, device, gradients, host, shapes};
 
 const CASES: [&str; 2] = ["vit", "vit_layer_scale"];
 
@@ -44,10 +44,7 @@ fn features_attention_and_gradients() {
 fn names_and_shapes_are_those_of_timm() {
     for name in CASES {
         let (golden, model) = load(name);
-        let names = |map: &model::weights::TensorMap| -> Vec<(String, Vec<usize>)> {
-            map.iter().map(|(name, tensor)| (name.clone(), tensor.shape.clone())).collect()
-        };
-        assert_eq!(names(&collect(&model)), names(&golden.under("param.")));
+        assert_eq!(shapes(&collect(&model)), shapes(&golden.under("param.")));
     }
     // B/16 of timm: 85.8 million parameters without the classifier.
     let base: ImageEncoderConfig = serde_json::from_str(r#"{"kind": "vit"}"#).unwrap();
