@@ -1,15 +1,17 @@
 //! Targets of crate `model`. Each takes any bytes and panics where a promise of the crate is broken.
 
 use std::collections::BTreeMap;
+use std::io::Cursor;
 use std::path::Path;
 
+use model::weights::torch::TorchFile;
 use model::weights::{WeightsFile, encode};
 
 /// What a target does with an input.
 pub type Target = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Target); 1] = [("weights_file", weights_file)];
+pub const TARGETS: [(&str, Target); 2] = [("torch_file", torch_file), ("weights_file", weights_file)];
 
 /// A weights file that is accepted is one whose tensors fit its bytes, and it is written and read as the same.
 pub fn weights_file(input: &[u8]) {
@@ -31,4 +33,17 @@ pub fn weights_file(input: &[u8]) {
         tensors.map(|(n, t)| (n.clone(), t.shape.clone(), t.data.iter().map(|v| v.to_bits()).collect())).collect()
     };
     assert_eq!(bits(&again), bits(&file));
+}
+
+/// A checkpoint that is accepted is one whose tensors can be read, each of the size that its type and shape tell.
+pub fn torch_file(input: &[u8]) {
+    let Ok(file) = TorchFile::from_reader(Path::new("input.pt"), Cursor::new(input.to_vec())) else { return };
+    assert!(TorchFile::is_torch(input));
+    for (name, info) in file.tensors() {
+        let numbers = info.shape.iter().product::<usize>();
+        // Repeated numbers can be many; a few mebibytes of them tell as much.
+        if numbers < 1 << 20 {
+            assert_eq!(file.read(name).unwrap().bytes.len(), numbers * info.dtype.bitsize() / 8, "{name}");
+        }
+    }
 }

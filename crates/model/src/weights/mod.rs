@@ -7,6 +7,7 @@
 mod file;
 pub mod keys;
 mod module;
+pub mod torch;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -13,5 +13,8 @@ mod reductions;
 mod resnet;
 mod support;
 mod swin;
+mod torch_build;
+mod torch_files;
+mod torch_hostile;
 mod vit;
 mod weights;
