@@ -6,7 +6,7 @@
 mod contained;
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -25,8 +25,26 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DataEr
 /// # Errors
 /// [`DataError::Io`] where the folder does not exist or cannot be written; an older file of that name stays as it was.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+    replace(path, |temporary| write_and_sync(temporary, bytes))
+}
+
+/// As [`write_atomic`], of a file that is too large to be held whole: `body` writes it.
+///
+/// # Errors
+/// As [`write_atomic`], and what `body` returns.
+pub fn write_atomic_with(path: &Path, body: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+    replace(path, |temporary| {
+        let file = OpenOptions::new().write(true).create_new(true).open(temporary)?;
+        let mut out = BufWriter::with_capacity(1 << 20, file);
+        body(&mut out)?;
+        out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+    })
+}
+
+/// Puts a file in the place of another once `write` has it on the disk.
+fn replace(path: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> Result<()> {
     let temporary = temporary_name(path)?;
-    let written = write_and_sync(&temporary, bytes).and_then(|()| rename(&temporary, path));
+    let written = write(&temporary).and_then(|()| rename(&temporary, path));
     if written.is_err() {
         // Best effort: the error that matters is the one that is returned.
         let _ = fs::remove_file(&temporary);

@@ -1,7 +1,8 @@
-//! Weights of this project with what is needed to use them: architecture, preprocessing, tokenizer, classes.
+//! Checkpoints of this project and of others, with what is needed to use them: architecture, preprocessing, tokenizer,
+//! classes.
 //!
-//! A checkpoint is one safetensors file. Its metadata holds a [`Card`], so that evaluation needs no recipe; it holds no
-//! time and no path, so that equal runs write equal bytes.
+//! A checkpoint of this project is one safetensors file. Its metadata holds a [`Card`], so that evaluation needs no recipe;
+//! it holds no time and no path, so that equal runs write equal bytes.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,138 +11,158 @@ use burn::module::Module;
 use burn::tensor::Device;
 use data::fsx;
 use data::text::{Tokenizer, TokenizerConfig};
-use model::head::classifier::{ImageClassifier, ImageClassifierConfig};
-use model::weights::{self, WeightsFile};
-use model::{DualEncoder, DualEncoderConfig};
-use serde::{Deserialize, Serialize};
+pub use model::card::{Architecture, Card, Provenance, TextCard};
+use model::card::{FORMAT, KEY};
+use model::head::classifier::ImageClassifier;
+use model::image::ImageEncoder;
+use model::text::bert::Pooling;
+use model::text::{TextEncoder, TextEncoderConfig};
+use model::weights::{self, CARD_FILE, Weights};
+use model::{DualEncoder, ModelError};
 
 use crate::error::{CheckpointProblem, EngineError, Result};
-use crate::upload::Preprocess;
 
-/// Key of the card in a file's metadata.
-const KEY: &str = "roentgen";
-/// Version of the card that this program writes.
-const FORMAT: u32 = 1;
-
-/// Architecture of a checkpoint.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Architecture {
-    /// Two towers.
-    DualEncoder(DualEncoderConfig),
-    /// An image encoder with a classifier.
-    ImageClassifier(ImageClassifierConfig),
-}
-
-/// How a checkpoint reads text.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TextCard {
-    /// SHA-256 of the tokenizer's file.
-    pub tokenizer_sha256: String,
-    /// Whether a `vocab.txt` is applied to lower-cased text.
-    pub lowercase: bool,
-    /// Longest text in tokens.
-    pub max_tokens: usize,
-}
-
-/// What a checkpoint says of itself.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Card {
-    /// Version of the card.
-    pub format: u32,
-    /// Objective that it was trained with.
-    pub objective: String,
-    /// Architecture.
-    pub model: Architecture,
-    /// Preparation of images.
-    pub preprocess: Preprocess,
-    /// Preparation of text, where there is a text tower.
-    pub text: Option<TextCard>,
-    /// Classes of a classifier, in the order of its logits.
-    pub classes: Vec<String>,
-}
-
-impl Card {
-    /// A card of the current format.
-    pub fn new(objective: &str, model: Architecture, preprocess: Preprocess) -> Self {
-        Self { format: FORMAT, objective: objective.to_owned(), model, preprocess, text: None, classes: Vec::new() }
-    }
-}
-
-/// Writes a module and its card as one safetensors file, atomically.
+/// Writes a module and its card as one safetensors file, atomically, and the card beside it for people.
 ///
 /// # Errors
-/// If the file cannot be written.
+/// If a file cannot be written.
 pub fn save<M: Module>(path: &Path, module: &M, card: &Card) -> Result<()> {
     let json = serde_json::to_string(card).map_err(|e| format_error(path, &e.to_string()))?;
     let metadata = BTreeMap::from([(KEY.to_owned(), json)]);
-    Ok(fsx::write_atomic(path, &weights::encode(&weights::collect(module), &metadata))?)
+    fsx::write_atomic(path, &weights::encode(&weights::collect(module), &metadata))?;
+    save_card(&path.with_file_name(CARD_FILE), card)
+}
+
+/// Writes a card for people, and for files that lost their metadata.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn save_card(path: &Path, card: &Card) -> Result<()> {
+    let text = toml::to_string(card).map_err(|e| format_error(path, &e.to_string()))?;
+    Ok(fsx::write_atomic(path, text.as_bytes())?)
 }
 
 fn format_error(path: &Path, reason: &str) -> EngineError {
     EngineError::Checkpoint { path: path.to_owned(), why: CheckpointProblem::Format { reason: reason.to_owned() } }
 }
 
-/// A checkpoint on the host.
+/// A checkpoint whose tensors are read when they are asked for.
 #[derive(Debug)]
 pub struct Checkpoint {
-    /// Its card.
+    /// Its card, or what follows from its kind.
     pub card: Card,
-    file: WeightsFile,
+    /// Its tensors.
+    pub weights: Weights,
 }
 
 impl Checkpoint {
-    /// Reads a run folder (its `model.safetensors`) or a file.
+    /// Opens a run folder (its `model.safetensors`), a folder of Hugging Face, or a file of any kind that
+    /// [`model::weights::family`] knows.
     ///
     /// # Errors
-    /// If there is none, or it was not written by this project.
+    /// If there is none, or it is of no known kind.
     pub fn read(path: &Path) -> Result<Self> {
-        let file = if path.is_dir() { path.join("model.safetensors") } else { path.to_owned() };
-        if !file.is_file() {
-            return Err(EngineError::Checkpoint { path: path.to_owned(), why: CheckpointProblem::Missing });
+        let missing = || EngineError::Checkpoint { path: path.to_owned(), why: CheckpointProblem::Missing };
+        if !path.exists() {
+            return Err(missing());
         }
-        let file = WeightsFile::read(&file)?;
-        let card: Card = file.metadata_json(KEY)?;
+        let weights = match Weights::open(path) {
+            Err(ModelError::Folder { .. }) if path.is_dir() => return Err(missing()),
+            weights => weights?,
+        };
+        let mut card = weights.card.clone();
         if card.format > FORMAT {
             let why = CheckpointProblem::Version { found: card.format, supported: FORMAT };
-            return Err(EngineError::Checkpoint { path: file.path, why });
+            return Err(EngineError::Checkpoint { path: weights.source.path.clone(), why });
         }
-        Ok(Self { card, file })
+        if card.text.is_none() {
+            card.text = text_card(&weights)?;
+        }
+        Ok(Self { card, weights })
+    }
+
+    /// The same for images of another side, where positions are learned for one.
+    ///
+    /// # Errors
+    /// If the architecture allows no such side.
+    pub fn at_image_size(self, size: usize) -> Result<Self> {
+        let weights = self.weights.at_image_size(size)?;
+        let card = Card { model: weights.card.model.clone(), preprocess: weights.card.preprocess.clone(), ..self.card };
+        Ok(Self { card, weights })
+    }
+
+    /// The same with another way of pooling the last layer of its text tower.
+    #[must_use]
+    pub fn with_pooling(mut self, pooling: Pooling) -> Self {
+        let text = match &mut self.card.model {
+            Architecture::DualEncoder(config) => Some(&mut config.text),
+            Architecture::TextEncoder(config) => Some(config),
+            Architecture::ImageClassifier(_) | Architecture::ImageEncoder(_) => None,
+        };
+        if let Some(TextEncoderConfig::Bert(bert)) = text {
+            bert.pooling = pooling;
+            bert.pooled_layers.clear();
+        }
+        self
+    }
+
+    fn path(&self) -> &Path {
+        &self.weights.source.path
     }
 
     /// The two towers.
     ///
     /// # Errors
-    /// If the checkpoint is a classifier or its tensors do not fit its card.
+    /// If the checkpoint has not both, or its tensors do not fit its card.
     pub fn dual_encoder(&self, device: &Device) -> Result<DualEncoder> {
         let Architecture::DualEncoder(config) = &self.card.model else {
-            return Err(format_error(&self.file.path, "it holds an image classifier, which has no text tower"));
+            let reason = match &self.card.model {
+                Architecture::TextEncoder(_) => "it holds a text encoder, which has no image tower",
+                Architecture::ImageClassifier(_) => "it holds an image classifier, which has no text tower",
+                _ => "it holds an image encoder, which has no text tower",
+            };
+            return Err(format_error(self.path(), reason));
         };
         config.validate()?;
-        Ok(weights::apply(config.init(device), self.file.tensors.clone(), &self.file.path)?)
+        Ok(self.weights.load(config.init(device), "")?)
     }
 
     /// The classifier.
     ///
     /// # Errors
-    /// If the checkpoint has two towers or its tensors do not fit its card.
+    /// If the checkpoint has none, or its tensors do not fit its card.
     pub fn image_classifier(&self, device: &Device) -> Result<ImageClassifier> {
         let Architecture::ImageClassifier(config) = &self.card.model else {
-            return Err(format_error(&self.file.path, "it holds a dual encoder, which has no classifier"));
+            let reason = match &self.card.model {
+                Architecture::DualEncoder(_) => "it holds a dual encoder, which has no classifier",
+                _ => "it holds an encoder, which has no classifier",
+            };
+            return Err(format_error(self.path(), &format!("{reason}: train one with `fine-tune`")));
         };
         config.validate()?;
-        Ok(weights::apply(config.init(device), self.file.tensors.clone(), &self.file.path)?)
+        Ok(self.weights.load(config.init(device), "")?)
     }
 
-    /// The image encoder of either architecture.
+    /// The image encoder of any architecture that has one.
     ///
     /// # Errors
-    /// If the tensors do not fit the card.
-    pub fn image_encoder(&self, device: &Device) -> Result<model::image::ImageEncoder> {
-        Ok(match self.card.model {
-            Architecture::DualEncoder(_) => self.dual_encoder(device)?.image_encoder,
-            Architecture::ImageClassifier(_) => self.image_classifier(device)?.image_encoder,
-        })
+    /// If there is none, or the tensors do not fit the card.
+    pub fn image_encoder(&self, device: &Device) -> Result<ImageEncoder> {
+        let config = self.card.model.image();
+        let config = config.ok_or_else(|| format_error(self.path(), "it has no image tower"))?;
+        config.validate()?;
+        Ok(self.weights.load(config.init(device), "image_encoder.")?)
+    }
+
+    /// The text encoder of any architecture that has one.
+    ///
+    /// # Errors
+    /// If there is none, or the tensors do not fit the card.
+    pub fn text_encoder(&self, device: &Device) -> Result<TextEncoder> {
+        let config = self.card.model.text();
+        let config = config.ok_or_else(|| format_error(self.path(), "it has no text tower"))?;
+        config.validate()?;
+        Ok(self.weights.load(config.init(device), "text_encoder.")?)
     }
 
     /// The tokenizer that it was trained with: the built-in one, or the file beside the weights with the same hash.
@@ -149,34 +170,47 @@ impl Checkpoint {
     /// # Errors
     /// If the checkpoint has no text tower, or its tokenizer is not beside it.
     pub fn tokenizer(&self) -> Result<(Tokenizer, TextCard)> {
-        let Some(text) = &self.card.text else {
-            return Err(format_error(&self.file.path, "it has no text tower"));
-        };
+        if self.card.model.text().is_none() {
+            return Err(format_error(self.path(), "it has no text tower"));
+        }
+        let missing = "its tokenizer.json or vocab.txt is not beside it: copy the one it was trained with";
+        let text = self.card.text.as_ref().ok_or_else(|| format_error(self.path(), missing))?;
         let builtin = Tokenizer::builtin()?;
         if builtin.sha256() == text.tokenizer_sha256 {
             return Ok((builtin, text.clone()));
         }
-        let folder = self.file.path.parent().map(Path::to_owned).unwrap_or_default();
-        for name in TOKENIZER_FILES {
-            let path: PathBuf = folder.join(name);
-            if path.is_file() {
-                let tokenizer = Tokenizer::load(&TokenizerConfig { path, lowercase: text.lowercase })?;
-                if tokenizer.sha256() == text.tokenizer_sha256 {
-                    return Ok((tokenizer, text.clone()));
-                }
+        for path in tokenizers_in(&self.weights.source.folder) {
+            let tokenizer = Tokenizer::load(&TokenizerConfig { path, lowercase: text.lowercase })?;
+            if tokenizer.sha256() == text.tokenizer_sha256 {
+                return Ok((tokenizer, text.clone()));
             }
         }
-        Err(format_error(
-            &self.file.path,
-            "its tokenizer.json or vocab.txt is not beside it: copy the one it was trained with",
-        ))
-    }
-
-    /// All tensors under their public names.
-    pub fn tensors(&self) -> &weights::TensorMap {
-        &self.file.tensors
+        Err(format_error(self.path(), missing))
     }
 }
 
 /// Names under which a tokenizer lies beside weights.
 pub const TOKENIZER_FILES: [&str; 2] = ["tokenizer.json", "vocab.txt"];
+
+fn tokenizers_in(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    TOKENIZER_FILES.iter().map(|name| folder.join(name)).filter(|path| path.is_file())
+}
+
+/// How a text tower of another project reads text: the tokenizer beside it. Nothing where there is none.
+fn text_card(weights: &Weights) -> Result<Option<TextCard>> {
+    let (Some(text), Some(path)) = (weights.card.model.text(), tokenizers_in(&weights.source.folder).next()) else {
+        return Ok(None);
+    };
+    let config = weights.source.folder.join("tokenizer_config.json");
+    let config: Option<serde_json::Value> =
+        fsx::read_capped(&config, 1 << 20).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let value = |key: &str| config.as_ref().and_then(|config| config.get(key));
+    let lowercase = value("do_lower_case").and_then(serde_json::Value::as_bool).unwrap_or(true);
+    let longest = value("model_max_length").and_then(serde_json::Value::as_u64).and_then(|n| usize::try_from(n).ok());
+    let tokenizer = Tokenizer::load(&TokenizerConfig { path, lowercase })?;
+    Ok(Some(TextCard {
+        tokenizer_sha256: tokenizer.sha256().to_owned(),
+        lowercase,
+        max_tokens: longest.unwrap_or(usize::MAX).min(text.max_tokens()),
+    }))
+}

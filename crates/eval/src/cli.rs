@@ -1,5 +1,7 @@
 //! The command line of `eval`.
 
+mod embed;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -68,6 +70,8 @@ enum Task {
         #[arg(long, default_value_t = 0)]
         seed: u64,
     },
+    /// Writes what the towers make of images, texts or ready tensors.
+    Embed(embed::EmbedArgs),
     /// Writes the encoders under the names that torchvision and transformers load.
     Export(ExportArgs),
 }
@@ -201,6 +205,7 @@ pub fn main(cli: &Cli) -> Result<String> {
     let (common, name, figures) = match &cli.task {
         Task::ZeroShot { common, prompts } => (common, "zero_shot", run_zero_shot(common, prompts.as_deref())?),
         Task::Retrieval { common, k } => (common, "retrieval", run_retrieval(common, k)?),
+        Task::Embed(args) => return embed::run(args),
         Task::Export(args) => return run_export(args),
         Task::LinearProbe { common, lr, epochs, seed } => {
             let config = ProbeConfig { lr: *lr, max_epochs: *epochs, seed: *seed, ..ProbeConfig::default() };

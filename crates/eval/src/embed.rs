@@ -10,6 +10,7 @@ use data::store::ImageStore;
 use data::text::Tokenizer;
 use engine::upload::{Preprocess, texts as upload_texts};
 use model::DualEncoder;
+use model::card::{Fit, Framing};
 use model::image::ImageEncoder;
 use rayon::prelude::*;
 
@@ -40,8 +41,11 @@ pub fn map_images(
     let size = preprocess.image_size;
     let (mut width, mut rows) = (0, Vec::new());
     for (done, chunk) in images.chunks(batch_size.max(1)).enumerate() {
-        let planes: Vec<Plane> =
-            chunk.par_iter().map(|&(s, i)| store.load_square(s, i, size)).collect::<data::error::Result<_>>()?;
+        let load = |&(s, i): &(usize, usize)| match preprocess.framing {
+            None => store.load_square(s, i, size),
+            Some(Framing { fit, side }) => store.load_centre(s, i, fit == Fit::Pad, side.max(size), size),
+        };
+        let planes: Vec<Plane> = chunk.par_iter().map(load).collect::<data::error::Result<_>>()?;
         let pixels: Vec<f32> = planes.into_iter().flat_map(|plane| plane.data).collect();
         let output = forward(preprocess.images(&pixels, chunk.len(), size, device));
         width = output.dims()[1];

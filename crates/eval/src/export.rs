@@ -1,4 +1,4 @@
-//! Encoders under the names of torchvision and Hugging Face, for programs outside this project.
+//! Encoders under the names of torchvision, timm and Hugging Face, for programs outside this project.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{Device, Tensor, TensorData};
 use data::batch::TextBatch;
 use data::fsx;
-use engine::checkpoint::{Architecture, Checkpoint};
+use engine::checkpoint::{Checkpoint, save_card};
 use engine::upload::texts;
+use model::image::ImageEncoderConfig;
 use model::text::TextEncoderConfig;
-use model::weights::{HostTensor, TensorMap, encode};
-use serde_json::json;
+use model::weights::{CARD_FILE, Export, HostTensor, Target, TensorMap, encode};
 
 use crate::error::Result;
 
@@ -18,61 +18,56 @@ use crate::error::Result;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exported(pub Vec<PathBuf>);
 
-/// Writes `image_encoder.safetensors` (torchvision names), `text_encoder/` (a Hugging Face folder) where there is a text
-/// tower, and `check.safetensors`: inputs with the features that they must give elsewhere.
+/// Writes `image_encoder.safetensors` (names of torchvision, of timm for transformers) and `text_encoder/` (a Hugging Face
+/// folder), as far as there are such towers, `card.toml`, and `check.safetensors`: inputs with the features that they must
+/// give elsewhere.
 ///
 /// # Errors
 /// If the checkpoint does not fit its card or a file cannot be written.
 pub fn export(checkpoint: &Checkpoint, out: &Path, device: &Device) -> Result<Exported> {
-    let none = BTreeMap::new();
-    let tower = |prefix: &str| -> TensorMap {
-        let strip = |(name, tensor): (&String, &HostTensor)| {
-            name.strip_prefix(prefix).map(|name| (name.to_owned(), tensor.clone()))
-        };
-        checkpoint.tensors().iter().filter_map(strip).collect()
-    };
     fsx::create_dir_all(out)?;
     let mut written = Vec::new();
-    let mut write = |name: &str, bytes: &[u8]| -> Result<()> {
-        let path = out.join(name);
-        fsx::write_atomic(&path, bytes)?;
-        written.push(path);
-        Ok(())
+    let mut check = TensorMap::new();
+    let write_tower = |export: &Export<'_>, path: PathBuf| -> Result<PathBuf> {
+        fsx::write_atomic_with(&path, |file| export.write(file))?;
+        Ok(path)
     };
-    write("image_encoder.safetensors", &encode(&tower("image_encoder."), &none))?;
-    let mut check = image_check(checkpoint, device)?;
-    if let Architecture::DualEncoder(config) = &checkpoint.card.model {
-        let TextEncoderConfig::Bert(bert) = &config.text;
-        fsx::create_dir_all(&out.join("text_encoder"))?;
-        write("text_encoder/model.safetensors", &encode(&tower("text_encoder."), &none))?;
-        let config = json!({
-            "architectures": ["BertModel"],
-            "model_type": "bert",
-            "hidden_act": "gelu",
-            "layer_norm_eps": 1e-12,
-            "vocab_size": bert.vocab_size,
-            "hidden_size": bert.hidden_size,
-            "num_hidden_layers": bert.num_layers,
-            "num_attention_heads": bert.num_heads,
-            "intermediate_size": bert.intermediate_size,
-            "max_position_embeddings": bert.max_position_embeddings,
-            "type_vocab_size": bert.type_vocab_size,
-            "hidden_dropout_prob": bert.dropout,
-            "attention_probs_dropout_prob": bert.dropout,
-        });
-        write("text_encoder/config.json", format!("{config:#}\n").as_bytes())?;
-        let (tokenizer, _) = checkpoint.tokenizer()?;
-        match tokenizer.file() {
-            None => write("text_encoder/vocab.txt", data::text::BUILTIN_VOCAB.as_bytes())?,
-            Some(file) => {
-                let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-                write(&format!("text_encoder/{name}"), &fsx::read_capped(file, 32 << 20)?)?;
-            }
+    if let Some(image) = checkpoint.card.model.image() {
+        let target = if matches!(image, ImageEncoderConfig::Resnet(_)) { Target::Torchvision } else { Target::Timm };
+        for export in checkpoint.weights.export(target)? {
+            written.push(write_tower(&export, out.join("image_encoder.safetensors"))?);
         }
+        check.extend(image_check(checkpoint, device)?);
+    }
+    if let Some(TextEncoderConfig::Bert(bert)) = checkpoint.card.model.text() {
+        let folder = out.join("text_encoder");
+        fsx::create_dir_all(&folder)?;
+        let exports = checkpoint.weights.export(Target::Hf)?;
+        for export in exports.iter().filter(|export| export.family.name == "bert-hf") {
+            written.push(write_tower(export, folder.join("model.safetensors"))?);
+            let config = format!("{:#}\n", export.config.clone().unwrap_or_default());
+            written.push(write(&folder.join("config.json"), config.as_bytes())?);
+        }
+        let (tokenizer, _) = checkpoint.tokenizer()?;
+        written.push(match tokenizer.file() {
+            None => write(&folder.join("vocab.txt"), data::text::BUILTIN_VOCAB.as_bytes())?,
+            Some(file) => {
+                let name = file.file_name().map(PathBuf::from).unwrap_or_default();
+                write(&folder.join(name), &fsx::read_capped(file, 32 << 20)?)?
+            }
+        });
+        save_card(&folder.join(CARD_FILE), &checkpoint.card)?;
         check.extend(text_check(checkpoint, bert.vocab_size, device)?);
     }
-    write("check.safetensors", &encode(&check, &none))?;
+    save_card(&out.join(CARD_FILE), &checkpoint.card)?;
+    written.push(out.join(CARD_FILE));
+    written.push(write(&out.join("check.safetensors"), &encode(&check, &BTreeMap::new()))?);
     Ok(Exported(written))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<PathBuf> {
+    fsx::write_atomic(path, bytes)?;
+    Ok(path.to_owned())
 }
 
 fn host<const D: usize>(tensor: Tensor<D>) -> HostTensor {
@@ -95,7 +90,7 @@ fn image_check(checkpoint: &Checkpoint, device: &Device) -> Result<TensorMap> {
 fn text_check(checkpoint: &Checkpoint, vocab_size: usize, device: &Device) -> Result<TensorMap> {
     let ids = |n: u32| (0..n).map(|i| (7 * i + n) % vocab_size as u32).collect::<Vec<u32>>();
     let batch = TextBatch::from_ids(&[ids(9), ids(5)], 0);
-    let features = checkpoint.dual_encoder(device)?.encode_text(texts(&batch, device)).features;
+    let features = checkpoint.text_encoder(device)?.forward(texts(&batch, device), None).global;
     let floats = |values: &[u32]| HostTensor {
         shape: vec![batch.len, batch.tokens],
         data: values.iter().map(|&v| v as f32).collect(),

@@ -11,6 +11,7 @@ pub mod ranking;
 pub mod retrieval;
 pub mod show;
 pub mod tasks;
+pub mod vectors;
 pub mod zero_shot;
 
 pub use error::{EvalError, Result};

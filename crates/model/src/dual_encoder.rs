@@ -25,6 +25,9 @@ pub struct DualEncoderConfig {
     pub text: TextEncoderConfig,
     /// Head of both towers.
     pub projection: ProjectionConfig,
+    /// Head of the text tower, where it is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_projection: Option<ProjectionConfig>,
     /// Width `E` of the joint space; 512 in the paper.
     pub embed_dim: usize,
     /// Freezes the text tower's embeddings and this many of its first layers (6 in the paper); absent: nothing is frozen.
@@ -42,17 +45,29 @@ impl DualEncoderConfig {
             return Err(bad_config("model", "embed_dim", &self.embed_dim, "use at least 1"));
         }
         self.image.validate()?;
-        self.text.validate()
+        self.text.validate()?;
+        let widths = [
+            self.projection.out_size(self.image.feature_size(), self.embed_dim),
+            self.head_of_text().out_size(self.text.feature_size(), self.embed_dim),
+        ];
+        if widths.iter().any(|width| *width != self.embed_dim) {
+            let why = "without a projection it must be the width of that tower's features";
+            return Err(bad_config("model", "embed_dim", &self.embed_dim, why));
+        }
+        Ok(())
+    }
+
+    fn head_of_text(&self) -> &ProjectionConfig {
+        self.text_projection.as_ref().unwrap_or(&self.projection)
     }
 
     /// A randomly initialised model; call [`DualEncoderConfig::validate`] on user input first.
     pub fn init(&self, device: &Device) -> DualEncoder {
-        let head = |size| self.projection.init(size, self.embed_dim, device);
         DualEncoder {
             image_encoder: self.image.init(device),
             text_encoder: self.text.init(device),
-            image_projection: head(self.image.feature_size()),
-            text_projection: head(self.text.feature_size()),
+            image_projection: self.projection.init(self.image.feature_size(), self.embed_dim, device),
+            text_projection: self.head_of_text().init(self.text.feature_size(), self.embed_dim, device),
             frozen_text_layers: self.frozen_text_layers,
         }
     }

@@ -54,9 +54,57 @@ pub enum ModelError {
         /// Its type in the file.
         dtype: String,
     },
+    /// The file has no tensor of a name.
+    #[error("{path} has no tensor {name}")]
+    NoTensor {
+        /// The file.
+        path: PathBuf,
+        /// The name.
+        name: String,
+    },
+    /// The architecture does not follow from the file.
+    #[error("{path} does not tell {what}: {ask}")]
+    Undetermined {
+        /// The file.
+        path: PathBuf,
+        /// What is not known.
+        what: String,
+        /// What helps.
+        ask: String,
+    },
+    /// No family of checkpoints has such names.
+    #[error(
+        "{path} is no checkpoint that is known: its tensors are named {names}; known are {known}"
+    )]
+    Unknown {
+        /// The file.
+        path: PathBuf,
+        /// Some of the names.
+        names: String,
+        /// The families.
+        known: String,
+    },
+    /// A folder holds no weights, or several files of them.
+    #[error("{path} {what}: name one file of weights")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What is there.
+        what: String,
+    },
+    /// The weights cannot be written under such names.
+    #[error("{path} cannot be written for {target}: {why}")]
+    Export {
+        /// The file.
+        path: PathBuf,
+        /// Whose names were asked for.
+        target: &'static str,
+        /// What does not fit.
+        why: String,
+    },
     /// The file carries no value under a key of its metadata.
     #[error(
-        "{path} has no `{key}` in its metadata; it was not written by this project, so name the architecture in a recipe"
+        "{path} has no `{key}` in its metadata; it was not written by this project, or lost its card: put its `card.toml` beside it"
     )]
     Metadata {
         /// The file.
@@ -74,6 +122,9 @@ pub enum ModelError {
         /// Cause.
         source: serde_json::Error,
     },
+    /// A file of `PyTorch` cannot be read.
+    #[error(transparent)]
+    Torch(#[from] crate::weights::torch::TorchError),
     /// Names, shapes or values do not fit the model.
     #[error("{path} does not fit this model: {report}")]
     Mismatch {

@@ -21,9 +21,27 @@ pub enum ProjectionConfig {
         /// at random from meeting in one point, where the loss is flat.
         #[serde(default)]
         batch_norm: bool,
+        /// Whether the last normalisation has a scale and a shift; `MGCA`'s has none.
+        #[serde(default = "yes", skip_serializing_if = "is_yes")]
+        out_affine: bool,
     },
     /// One linear layer (`ConVIRT`'s ablation, table 4).
-    Linear,
+    Linear {
+        /// Whether it adds a bias; `MedCLIP`'s does not.
+        #[serde(default = "yes", skip_serializing_if = "is_yes")]
+        bias: bool,
+    },
+    /// The feature itself is the embedding.
+    Identity,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_yes(value: &bool) -> bool {
+    *value
 }
 
 impl ProjectionConfig {
@@ -31,27 +49,36 @@ impl ProjectionConfig {
     pub fn init(&self, in_size: usize, embed_dim: usize, device: &Device) -> ProjectionHead {
         let linear = |i, o| LinearConfig::new(i, o).init(device);
         match self {
-            Self::Mlp { hidden_size, batch_norm } => {
+            Self::Mlp { hidden_size, batch_norm, out_affine } => {
                 let hidden = hidden_size.unwrap_or(in_size);
-                let norm = |size| batch_norm.then(|| BatchNorm2d::new(size, device));
+                let last = if *out_affine { BatchNorm2d::new } else { BatchNorm2d::plain };
                 ProjectionHead {
                     fc1: Some(linear(in_size, hidden)),
-                    bn1: norm(hidden),
-                    fc2: linear(hidden, embed_dim),
-                    bn2: norm(embed_dim),
+                    bn1: batch_norm.then(|| BatchNorm2d::new(hidden, device)),
+                    fc2: Some(linear(hidden, embed_dim)),
+                    bn2: batch_norm.then(|| last(embed_dim, device)),
                 }
             }
-            Self::Linear => ProjectionHead { fc1: None, bn1: None, fc2: linear(in_size, embed_dim), bn2: None },
+            Self::Linear { bias } => {
+                let layer = LinearConfig::new(in_size, embed_dim).with_bias(*bias).init(device);
+                ProjectionHead { fc1: None, bn1: None, fc2: Some(layer), bn2: None }
+            }
+            Self::Identity => ProjectionHead { fc1: None, bn1: None, fc2: None, bn2: None },
         }
+    }
+
+    /// Width of what the head returns, given that of its input and that of the joint space.
+    pub fn out_size(&self, in_size: usize, embed_dim: usize) -> usize {
+        if *self == Self::Identity { in_size } else { embed_dim }
     }
 }
 
-/// A projection head; `fc1` is absent in the linear form.
+/// A projection head; `fc1` is absent in the linear form, both layers where the feature is the embedding.
 #[derive(Module, Debug)]
 pub struct ProjectionHead {
     fc1: Option<Linear>,
     bn1: Option<BatchNorm2d>,
-    fc2: Linear,
+    fc2: Option<Linear>,
     bn2: Option<BatchNorm2d>,
 }
 
@@ -65,7 +92,11 @@ impl ProjectionHead {
             Some(fc1) => relu(normalize(self.bn1.as_ref(), fc1.forward(x))),
             None => x,
         };
-        normalize(self.bn2.as_ref(), self.fc2.forward(x))
+        let x = match &self.fc2 {
+            Some(fc2) => fc2.forward(x),
+            None => x,
+        };
+        normalize(self.bn2.as_ref(), x)
     }
 }
 

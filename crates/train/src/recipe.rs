@@ -120,10 +120,10 @@ pub struct InitSection {
     /// A run folder or checkpoint of this project with the same architecture.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<PathBuf>,
-    /// A safetensors file with the image encoder under torchvision's names.
+    /// A file of any known kind that holds such an image encoder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<PathBuf>,
-    /// A safetensors file with the text encoder under Hugging Face's names.
+    /// A file or folder of any known kind that holds such a text encoder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<PathBuf>,
 }

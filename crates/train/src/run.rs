@@ -30,7 +30,6 @@ use model::DualEncoder;
 use model::head::classifier::ImageClassifierConfig;
 use model::head::topics::TopicHeads;
 use model::image::ImageEncoder;
-use model::weights::{self, WeightsFile, keys};
 use serde_json::{Map, Value, json};
 
 use crate::error::TrainError;
@@ -226,18 +225,14 @@ fn sinks(run: &RunDir, done: u64) -> Result<MultiSink, TrainError> {
 fn start_weights(recipe: &Recipe, mut model: DualEncoder) -> Result<DualEncoder, TrainError> {
     let wrap = |error: model::ModelError| TrainError::from(engine::EngineError::from(error));
     if let Some(path) = &recipe.init.checkpoint {
-        let checkpoint = Checkpoint::read(path)?;
-        model = weights::apply(model, checkpoint.tensors().clone(), path).map_err(wrap)?;
+        model = Checkpoint::read(path)?.weights.load(model, "").map_err(wrap)?;
     }
-    let tower = |path: &PathBuf| -> Result<weights::TensorMap, TrainError> {
-        let file = WeightsFile::read(path).map_err(wrap)?;
-        Ok(file.tensors.into_iter().map(|(name, t)| (keys::strip_encoder_prefix(&name).to_owned(), t)).collect())
-    };
     if let Some(path) = &recipe.init.image {
-        model.image_encoder = weights::apply(model.image_encoder, tower(path)?, path).map_err(wrap)?;
+        let weights = Checkpoint::read(path)?.at_image_size(recipe.data.image_size)?.weights;
+        model.image_encoder = weights.load(model.image_encoder, "image_encoder.").map_err(wrap)?;
     }
     if let Some(path) = &recipe.init.text {
-        model.text_encoder = weights::apply(model.text_encoder, tower(path)?, path).map_err(wrap)?;
+        model.text_encoder = Checkpoint::read(path)?.weights.load(model.text_encoder, "text_encoder.").map_err(wrap)?;
     }
     Ok(model)
 }

@@ -195,9 +195,40 @@ pub fn letterbox<R: Raster>(image: &R, size: usize) -> Plane {
     if image.width() == image.height() { resize(image, size, size) } else { resize(&pad_to_square(image), size, size) }
 }
 
+/// The centre, `size` x `size`, of an image that was scaled until its larger side (`pad`: with black around it) or its
+/// shorter side is `side`. How most published encoders see images when nothing is drawn at random.
+///
+/// # Panics
+/// Panics if `size` or a side of the image is zero, or `size` is above `side`.
+pub fn centre<R: Raster>(image: &R, pad: bool, side: usize, size: usize) -> Plane {
+    assert!(size <= side, "the centre is no larger than the whole");
+    let scaled = if pad {
+        letterbox(image, side)
+    } else {
+        let shorter = image.width().min(image.height());
+        let scale = |length: usize| (length * side * 2 + shorter) / (shorter * 2);
+        resize(image, scale(image.width()), scale(image.height()))
+    };
+    let (top, left) = ((scaled.height - size) / 2, (scaled.width - size) / 2);
+    let rows = scaled.data.chunks_exact(scaled.width).skip(top).take(size);
+    Plane { width: size, height: size, data: rows.flat_map(|row| row[left..left + size].iter().copied()).collect() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_centre_of_a_scaled_image_is_cut_out() {
+        let wide = ramp(8, 4);
+        let cut = centre(&wide, false, 4, 2);
+        let whole = resize(&wide, 8, 4);
+        assert_eq!(cut.data, [whole.data[8 + 3], whole.data[8 + 4], whole.data[16 + 3], whole.data[16 + 4]]);
+        let padded = centre(&wide, true, 8, 4);
+        let square = letterbox(&wide, 8);
+        assert_eq!(padded.data[..4], square.data[2 * 8 + 2..2 * 8 + 6]);
+        assert_eq!((padded.width, padded.height), (4, 4));
+    }
 
     fn ramp(width: usize, height: usize) -> Plane {
         Plane { width, height, data: (0..width * height).map(|i| i as f32).collect() }

@@ -1,6 +1,7 @@
 //! Data sources: each reads one layout into a [`crate::record::Dataset`].
 
 mod grouping;
+pub mod image_list;
 pub mod mimic;
 pub mod mura;
 pub mod pairs_csv;

@@ -27,10 +27,10 @@ pub fn conv(in_channels: usize, out_channels: usize, k: usize, stride: usize, de
 /// the module was frozen.
 #[derive(Module, Debug)]
 pub struct BatchNorm2d {
-    /// Scale, `[C]`.
-    pub weight: Param<Tensor<1>>,
-    /// Shift, `[C]`.
-    pub bias: Param<Tensor<1>>,
+    /// Scale, `[C]`; absent in the plain form.
+    pub weight: Option<Param<Tensor<1>>>,
+    /// Shift, `[C]`; absent in the plain form.
+    pub bias: Option<Param<Tensor<1>>>,
     /// Whether the layer behaves as in training when its input can be differentiated.
     pub training: Param<Flag>,
     /// Mean of past batches, `[C]`.
@@ -46,8 +46,17 @@ impl BatchNorm2d {
     /// A layer with scale 1, shift 0, running mean 0 and running variance 1.
     pub fn new(num_channels: usize, device: &Device) -> Self {
         Self {
-            weight: Initializer::Ones.init([num_channels], device),
-            bias: Initializer::Zeros.init([num_channels], device),
+            weight: Some(Initializer::Ones.init([num_channels], device)),
+            bias: Some(Initializer::Zeros.init([num_channels], device)),
+            ..Self::plain(num_channels, device)
+        }
+    }
+
+    /// A layer that normalises and nothing more: without scale and shift.
+    pub fn plain(num_channels: usize, device: &Device) -> Self {
+        Self {
+            weight: None,
+            bias: None,
             training: Param::from_bool(true),
             running_mean: RunningState::new(Tensor::zeros([num_channels], device)),
             running_var: RunningState::new(Tensor::ones([num_channels], device)),
@@ -59,14 +68,17 @@ impl BatchNorm2d {
     /// # Shapes
     /// `[B, C, H, W]` to `[B, C, H, W]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let [b, c, h, w] = x.dims();
+        let constant = |value: f64| Tensor::full([c], value, &x.device());
+        let weight = self.weight.as_ref().map_or_else(|| constant(1.0), Param::val);
+        let bias = self.bias.as_ref().map_or_else(|| constant(0.0), Param::val);
         if !(x.device().is_autodiff() && self.training.is_enabled()) {
             let (mean, var) = (self.running_mean.value_sync(), self.running_var.value_sync());
-            return batch_norm(x, self.weight.val(), self.bias.val(), mean, var, EPSILON);
+            return batch_norm(x, weight, bias, mean, var, EPSILON);
         }
-        let [b, _, h, w] = x.dims();
         let n = (b * h * w) as f64;
         let unbiased = n / (n - 1.0).max(1.0);
-        let result = batch_norm_train(x, self.weight.val(), self.bias.val(), EPSILON);
+        let result = batch_norm_train(x, weight, bias, EPSILON);
         let blend = |old: Tensor<1>, new: Tensor<1>, factor: f64| {
             (old.mul_scalar(1.0 - MOMENTUM) + new.detach().mul_scalar(MOMENTUM * factor)).detach()
         };

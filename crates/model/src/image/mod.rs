@@ -78,6 +78,14 @@ impl ImageEncoderConfig {
         }
     }
 
+    /// The vision transformer, if it is one.
+    pub(crate) fn as_vit_mut(&mut self) -> Option<&mut VitConfig> {
+        match self {
+            Self::Vit(config) => Some(config),
+            Self::Resnet(_) | Self::Swin(_) => None,
+        }
+    }
+
     /// Width `D` of the global feature.
     pub fn feature_size(&self) -> usize {
         match self {

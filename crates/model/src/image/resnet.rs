@@ -18,7 +18,7 @@ use super::ImageFeatures;
 use super::layers::{BatchNorm2d, conv};
 use crate::Result;
 use crate::error::bad_config;
-use crate::ops::conv2d_one_channel;
+use crate::ops::{conv2d_one_channel, resize_bilinear};
 
 /// Kind of residual block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +56,9 @@ pub struct ResNetConfig {
     /// Stage, 1 to 4, whose map gives the local features (MGCA: 3); absent: there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub local_stage: Option<usize>,
+    /// Side (px) to which images are enlarged inside the network, corners on corners (`MGCA` and `GLoRIA`: 299).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upsample: Option<usize>,
 }
 
 fn default_width() -> usize {
@@ -83,6 +86,9 @@ impl ResNetConfig {
         }
         if self.local_stage.is_some_and(|stage| !(1..=4).contains(&stage)) {
             return Err(bad_config("resnet", "local_stage", &format!("{:?}", self.local_stage), "use 1 to 4"));
+        }
+        if let Some(size) = self.upsample.filter(|size| !(32..=4096).contains(size)) {
+            return Err(bad_config("resnet", "upsample", &size, "use 32 to 4096"));
         }
         Ok(())
     }
@@ -118,6 +124,7 @@ impl ResNetConfig {
                 .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
                 .init(),
             local_stage: self.local_stage,
+            upsample: self.upsample,
         }
     }
 }
@@ -134,6 +141,8 @@ pub struct ResNet {
     layer4: Vec<Block>,
     #[module(skip)]
     local_stage: Option<usize>,
+    #[module(skip)]
+    upsample: Option<usize>,
 }
 
 impl ResNet {
@@ -149,6 +158,10 @@ impl ResNet {
     pub fn forward(&self, images: Tensor<4>) -> ImageFeatures {
         let [_, in_channels, _, _] = self.conv1.weight.dims();
         assert_shape!(images, [_, in_channels, _, _]);
+        let images = match self.upsample {
+            Some(size) => resize_bilinear(images, size),
+            None => images,
+        };
         let stem = match in_channels {
             1 => conv2d_one_channel(images, self.conv1.weight.val(), 2),
             _ => self.conv1.forward(images),

@@ -325,7 +325,7 @@ impl WindowAttention {
     /// Bias of each pair of places in a window, `[1, N, S S, S S]`.
     fn bias(&self, side: usize, device: &Device) -> Tensor<4> {
         let t = side * side;
-        let places: Vec<i32> = offsets(side);
+        let places: Vec<i32> = relative_offsets(side);
         let places = Tensor::<1, Int>::from_data(TensorData::new(places, [t * t]), device);
         let bias = self.relative_position_bias_table.val().select(0, places); // [S S S S, N]
         bias.reshape([t, t, self.num_heads]).permute([2, 0, 1]).unsqueeze()
@@ -334,7 +334,7 @@ impl WindowAttention {
 
 /// Row of the table of biases for each pair of places in a window of a given side, row by row.
 #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "a table has few rows")]
-fn offsets(side: usize) -> Vec<i32> {
+pub(crate) fn relative_offsets(side: usize) -> Vec<i32> {
     let t = side * side;
     let pair = |i: usize, j: usize| {
         let (rows, columns) = (i / side + side - 1 - j / side, i % side + side - 1 - j % side);

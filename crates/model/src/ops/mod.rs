@@ -3,7 +3,11 @@
 //! A body here is the reference: it runs on every device. Kernels for one backend may be put beside it later and are
 //! compared with it.
 
+mod resize;
+
 use burn::tensor::{Tensor, assert_shape, s};
+
+pub use resize::resize_bilinear;
 
 /// GELU with the error function, `x * Phi(x)`, any shape.
 ///

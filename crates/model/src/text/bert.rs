@@ -42,7 +42,7 @@ pub struct BertConfig {
     /// Longest text in tokens.
     #[serde(default = "BertConfig::base_max_position_embeddings")]
     pub max_position_embeddings: usize,
-    /// Segment ids; only the first is used.
+    /// Segment ids, of which the first is used; 0: there are none (`MGCA`).
     #[serde(default = "BertConfig::base_type_vocab_size")]
     pub type_vocab_size: usize,
     /// Dropout of hidden states and attention weights while training.
@@ -52,6 +52,56 @@ pub struct BertConfig {
     /// which would overwrite such small weights within a few steps.
     #[serde(default = "BertConfig::base_initializer_range")]
     pub initializer_range: f64,
+    /// Epsilon of every normalisation.
+    #[serde(default = "BertConfig::base_layer_norm_eps", skip_serializing_if = "BertConfig::is_base_eps")]
+    pub layer_norm_eps: f64,
+    /// How the vectors of its tokens become one vector of a text.
+    #[serde(default, skip_serializing_if = "Pooling::is_max")]
+    pub pooling: Pooling,
+    /// Layers, from 1, whose mean is pooled; empty: the last alone (`MedCLIP`: 1, 2 and the last).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pooled_layers: Vec<usize>,
+    /// Every token gets the first position. `MGCA`'s published weights were trained so, by an oversight.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub zero_positions: bool,
+}
+
+/// How the vectors of a text's tokens become one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pooling {
+    /// Their maximum (`ConVIRT`).
+    #[default]
+    Max,
+    /// Their mean (sentence transformers).
+    Mean,
+    /// Their mean with the padding of the batch counted in (`MedCLIP`): a text's vector depends on its neighbours.
+    PaddedMean,
+    /// The vector of the first token (`MGCA`).
+    Cls,
+}
+
+impl Pooling {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+    fn is_max(&self) -> bool {
+        *self == Self::Max
+    }
+
+    /// `[B, T, D]` to `[B, D]`; `padding`: `[B, T]`, true at padding.
+    fn pool(self, x: Tensor<3>, padding: Tensor<2, Bool>) -> Tensor<2> {
+        let [b, t, d] = x.dims();
+        let hidden = || padding.clone().reshape([b, t, 1]).expand([b, t, d]);
+        match self {
+            Self::Max => x.mask_fill(hidden(), MASKED).max_dim(1).reshape([b, d]),
+            Self::Mean => {
+                let sum = x.mask_fill(hidden(), 0.0).sum_dim(1).reshape([b, d]);
+                let count = padding.bool_not().float().sum_dim(1).clamp_min(1.0); // [B, 1]
+                sum / count
+            }
+            Self::PaddedMean => x.mean_dim(1).reshape([b, d]),
+            Self::Cls => x.narrow(1, 0, 1).reshape([b, d]),
+        }
+    }
 }
 
 impl BertConfig {
@@ -76,6 +126,13 @@ impl BertConfig {
     fn base_initializer_range() -> f64 {
         0.02
     }
+    fn base_layer_norm_eps() -> f64 {
+        1e-12
+    }
+    #[expect(clippy::trivially_copy_pass_by_ref, clippy::float_cmp, reason = "serde hands a reference; set, not computed")]
+    fn is_base_eps(eps: &f64) -> bool {
+        *eps == Self::base_layer_norm_eps()
+    }
 
     /// Checks values that a user can set.
     ///
@@ -89,7 +146,6 @@ impl BertConfig {
             ("num_heads", self.num_heads),
             ("intermediate_size", self.intermediate_size),
             ("max_position_embeddings", self.max_position_embeddings),
-            ("type_vocab_size", self.type_vocab_size),
         ];
         for (field, value) in positive {
             if value == 0 {
@@ -102,6 +158,13 @@ impl BertConfig {
         if !(0.0..1.0).contains(&self.dropout) {
             return Err(bad_config("bert", "dropout", &self.dropout, "use 0 or more and less than 1"));
         }
+        if !(self.layer_norm_eps > 0.0 && self.layer_norm_eps < 1.0) {
+            return Err(bad_config("bert", "layer_norm_eps", &self.layer_norm_eps, "use more than 0 and less than 1"));
+        }
+        if self.pooled_layers.iter().any(|layer| !(1..=self.num_layers).contains(layer)) {
+            let layers = format!("{:?}", self.pooled_layers);
+            return Err(bad_config("bert", "pooled_layers", &layers, "use 1 to num_layers"));
+        }
         Ok(())
     }
 
@@ -112,11 +175,14 @@ impl BertConfig {
             embeddings: BertEmbeddings {
                 word_embeddings: embedding(self.vocab_size),
                 position_embeddings: embedding(self.max_position_embeddings),
-                token_type_embeddings: embedding(self.type_vocab_size),
+                token_type_embeddings: (self.type_vocab_size > 0).then(|| embedding(self.type_vocab_size)),
                 layer_norm: self.layer_norm(device),
                 dropout: DropoutConfig::new(self.dropout).init(),
             },
             encoder: BertEncoder { layer: (0..self.num_layers).map(|_| self.layer(device)).collect() },
+            pooling: self.pooling,
+            pooled_layers: self.pooled_layers.clone(),
+            zero_positions: self.zero_positions,
         }
     }
 
@@ -155,7 +221,7 @@ impl BertConfig {
     }
 
     fn layer_norm(&self, device: &Device) -> LayerNorm {
-        LayerNormConfig::new(self.hidden_size).with_epsilon(1e-12).init(device)
+        LayerNormConfig::new(self.hidden_size).with_epsilon(self.layer_norm_eps).init(device)
     }
 }
 
@@ -164,13 +230,19 @@ impl BertConfig {
 pub struct Bert {
     embeddings: BertEmbeddings,
     encoder: BertEncoder,
+    #[module(skip)]
+    pooling: Pooling,
+    #[module(skip)]
+    pooled_layers: Vec<usize>,
+    #[module(skip)]
+    zero_positions: bool,
 }
 
 #[derive(Module, Debug)]
 struct BertEmbeddings {
     word_embeddings: Embedding,
     position_embeddings: Embedding,
-    token_type_embeddings: Embedding,
+    token_type_embeddings: Option<Embedding>,
     layer_norm: LayerNorm,
     dropout: Dropout,
 }
@@ -230,37 +302,56 @@ impl Bert {
         assert_shape!(texts.padding, [b, t]);
         let frozen = frozen_layers.map_or(0, |n| n.min(self.encoder.layer.len()));
         let mask = texts.padding.clone().reshape([b, 1, 1, t]); // [B, 1, 1, T]
+        let mut pooled = Vec::new();
+        let mut keep = |number: usize, x: &Tensor<3>| {
+            // A shallow network may name its last layer twice.
+            let times = self.pooled_layers.iter().filter(|layer| **layer == number).count();
+            pooled.extend(std::iter::repeat_n(x, times).cloned());
+        };
         let mut x = if frozen_layers.is_some() && texts.input_ids.device().is_autodiff() {
             let plain_mask = mask.clone().without_autodiff();
-            let mut x = self.embeddings.valid().forward(texts.input_ids.without_autodiff());
-            for layer in &self.encoder.layer[..frozen] {
+            let mut x = self.embeddings.valid().forward(texts.input_ids.without_autodiff(), self.zero_positions);
+            for (layer, number) in self.encoder.layer[..frozen].iter().zip(1..) {
                 x = layer.valid().forward(x, &plain_mask);
+                keep(number, &x.clone().autodiff());
             }
             x.autodiff()
         } else {
-            let x = self.embeddings.forward(texts.input_ids);
-            self.encoder.layer[..frozen].iter().fold(x, |x, layer| layer.forward(x, &mask))
+            let mut x = self.embeddings.forward(texts.input_ids, self.zero_positions);
+            for (layer, number) in self.encoder.layer[..frozen].iter().zip(1..) {
+                x = layer.forward(x, &mask);
+                keep(number, &x);
+            }
+            x
         };
-        for layer in &self.encoder.layer[frozen..] {
+        for (layer, number) in self.encoder.layer[frozen..].iter().zip(frozen + 1..) {
             x = layer.forward(x, &mask);
+            keep(number, &x);
         }
-        let [_, _, d] = x.dims();
-        let hidden = texts.padding.reshape([b, t, 1]).expand([b, t, d]);
-        let global = x.clone().mask_fill(hidden, MASKED).max_dim(1).reshape([b, d]); // [B, D]
-        TextFeatures { global, tokens: x }
+        let mean = mean_of(pooled).unwrap_or_else(|| x.clone());
+        TextFeatures { global: self.pooling.pool(mean, texts.padding), tokens: x }
     }
+}
+
+/// The mean of some tensors, nothing of none.
+fn mean_of(tensors: Vec<Tensor<3>>) -> Option<Tensor<3>> {
+    let count = tensors.len() as f64;
+    Some(tensors.into_iter().reduce(|sum, x| sum + x)?.div_scalar(count))
 }
 
 impl BertEmbeddings {
     /// `[B, T]` to `[B, T, D]`.
-    fn forward(&self, input_ids: Tensor<2, Int>) -> Tensor<3> {
+    fn forward(&self, input_ids: Tensor<2, Int>, zero_positions: bool) -> Tensor<3> {
         let [b, t] = input_ids.dims();
         let device = input_ids.device();
-        let positions = Tensor::<1, Int>::arange(0..i64::try_from(t).unwrap_or(i64::MAX), &device).reshape([1, t]);
-        let segments = Tensor::<2, Int>::zeros([1, 1], &device);
+        let last = if zero_positions { 1 } else { i64::try_from(t).unwrap_or(i64::MAX) };
+        let positions = Tensor::<1, Int>::arange(0..last, &device).unsqueeze();
         let words = self.word_embeddings.forward(input_ids);
         let [_, _, d] = words.dims();
-        let rest = self.position_embeddings.forward(positions) + self.token_type_embeddings.forward(segments);
+        let mut rest = self.position_embeddings.forward(positions); // [1, T or 1, D]
+        if let Some(segments) = &self.token_type_embeddings {
+            rest = rest + segments.forward(Tensor::<2, Int>::zeros([1, 1], &device));
+        }
         self.dropout.forward(self.layer_norm.forward(words + rest.expand([b, t, d])))
     }
 }

@@ -1,19 +1,14 @@
-//! Safetensors files: byte-for-byte reproducible when written, checked when read.
+//! Safetensors files in memory: byte-for-byte reproducible when written, checked when read.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
-use serde_json::{Map, Value, json};
 
+use super::stored::{MAX_HEADER_BYTES, MAX_TENSORS, dtype_name, header};
+use super::tensor::{RawTensor, TensorInfo, is_integer};
 use super::{HostTensor, TensorMap};
 use crate::{ModelError, Result};
-
-/// Largest header of a file that is read.
-const MAX_HEADER_BYTES: u64 = 16 << 20;
-/// Most tensors of a file that is read.
-const MAX_TENSORS: usize = 20_000;
 
 /// A weights file in memory.
 #[derive(Debug, Clone)]
@@ -43,27 +38,24 @@ impl WeightsFile {
     pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
         let format = |source| ModelError::Format { path: path.to_owned(), source };
         check_header_size(path, bytes)?;
-        let (_, header) = SafeTensors::read_metadata(bytes).map_err(format)?;
-        if header.tensors().len() > MAX_TENSORS {
-            let what = format!("{} tensors, the limit is {MAX_TENSORS}", header.tensors().len());
+        let (_, known) = SafeTensors::read_metadata(bytes).map_err(format)?;
+        if known.tensors().len() > MAX_TENSORS {
+            let what = format!("{} tensors, the limit is {MAX_TENSORS}", known.tensors().len());
             return Err(ModelError::Implausible { path: path.to_owned(), what });
         }
-        let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
+        let metadata = known.metadata().clone().unwrap_or_default().into_iter().collect();
         let view = SafeTensors::deserialize(bytes).map_err(format)?;
         let mut tensors = TensorMap::new();
         for (name, tensor) in view.tensors() {
-            let bytes = tensor.data();
-            let data: Vec<f32> = match tensor.dtype() {
-                Dtype::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
-                Dtype::F16 => bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
-                Dtype::BF16 => bytes.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
-                dtype if is_integer(dtype) => continue,
-                dtype => {
-                    let dtype = format!("{dtype:?}");
-                    return Err(ModelError::Dtype { path: path.to_owned(), name, dtype });
-                }
+            let dtype = tensor.dtype();
+            if is_integer(dtype) {
+                continue;
+            }
+            let raw = RawTensor { dtype, shape: tensor.shape().to_vec(), bytes: tensor.data().to_vec() };
+            let Some(data) = raw.to_f32() else {
+                return Err(ModelError::Dtype { path: path.to_owned(), name, dtype: dtype_name(dtype) });
             };
-            tensors.insert(name, HostTensor { shape: tensor.shape().to_vec(), data });
+            tensors.insert(name, HostTensor { shape: raw.shape, data });
         }
         Ok(Self { path: path.to_owned(), tensors, metadata })
     }
@@ -105,31 +97,16 @@ fn check_header_size(path: &Path, bytes: &[u8]) -> Result<()> {
     Err(ModelError::Implausible { path: path.to_owned(), what })
 }
 
-/// Counters and masks, which no module of ours holds.
-fn is_integer(dtype: Dtype) -> bool {
-    use Dtype::{BOOL, I8, I16, I32, I64, U8, U16, U32, U64};
-    matches!(dtype, BOOL | U8 | I8 | I16 | U16 | I32 | U32 | I64 | U64)
-}
-
 /// The bytes of a safetensors file: tensors and metadata in the order of their names, nothing that varies from run to run.
 ///
 /// `format = "pt"` is added to the metadata, which Hugging Face's loader asks for.
 pub fn encode(tensors: &TensorMap, metadata: &BTreeMap<String, String>) -> Vec<u8> {
-    let mut metadata: Map<String, Value> = metadata.iter().map(|(k, v)| (k.clone(), json!(v))).collect();
-    metadata.insert("format".to_owned(), json!("pt"));
-    let mut header = Map::new();
-    header.insert("__metadata__".to_owned(), Value::Object(metadata));
-    let mut offset = 0;
-    for (name, tensor) in tensors {
-        let end = offset + tensor.data.len() * 4;
-        header.insert(name.clone(), json!({"dtype": "F32", "shape": tensor.shape, "data_offsets": [offset, end]}));
-        offset = end;
-    }
-    let mut header = Value::Object(header).to_string().into_bytes();
-    header.resize(header.len().next_multiple_of(8), b' ');
-    let mut bytes = Vec::with_capacity(8 + header.len() + offset);
-    bytes.extend((header.len() as u64).to_le_bytes());
-    bytes.extend(header);
+    let infos: BTreeMap<String, TensorInfo> = tensors
+        .iter()
+        .map(|(name, tensor)| (name.clone(), TensorInfo { dtype: Dtype::F32, shape: tensor.shape.clone() }))
+        .collect();
+    let mut bytes = header(&infos, metadata);
+    bytes.reserve(tensors.values().map(|tensor| 4 * tensor.data.len()).sum());
     for tensor in tensors.values() {
         bytes.extend(tensor.data.iter().flat_map(|v| v.to_le_bytes()));
     }

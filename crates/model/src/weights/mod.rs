@@ -4,9 +4,20 @@
 //! Loading is strict: every tensor of the model must be in the file with its shape, and every tensor of the file must be
 //! wanted, apart from a short list of heads and counters that are known to carry nothing for us.
 
+mod export;
+pub mod family;
 mod file;
+mod import;
+mod infer;
 pub mod keys;
+mod layout;
 mod module;
+mod positions;
+mod preprocess;
+pub mod rules;
+mod source;
+pub mod stored;
+mod tensor;
 pub mod torch;
 
 use std::collections::BTreeMap;
@@ -15,7 +26,12 @@ use std::path::Path;
 
 use burn::module::Module;
 
+pub use export::{Export, Target};
 pub use file::{WeightsFile, encode};
+pub use import::{CARD_FILE, CarriedTensor, Origin, Weights};
+pub use source::Source;
+pub use tensor::{RawTensor, TensorInfo};
+
 
 use crate::{ModelError, Result};
 
@@ -93,6 +109,11 @@ impl fmt::Display for Mismatch {
 /// Running statistics are brought up to date first; the module itself is unchanged.
 pub fn collect<M: Module>(module: &M) -> TensorMap {
     module::collect(&module.valid())
+}
+
+/// Names and shapes of a module's tensors; values that were never asked for are not made.
+pub fn shapes<M: Module>(module: &M) -> BTreeMap<String, Vec<usize>> {
+    module::shapes(module)
 }
 
 /// The module with the tensors of a file, which must fit exactly.

@@ -7,6 +7,7 @@ use burn::tensor::{Tensor, TensorData};
 
 use super::keys::public_name;
 use super::{HostTensor, TensorMap};
+use crate::{ModelError, Result};
 
 /// Where a walk stands: field names with the type of what holds them.
 #[derive(Default)]
@@ -33,9 +34,23 @@ impl Path {
     }
 }
 
+/// A matrix with rows for columns, block by block: whole columns of a large one would miss the cache at every value.
 fn transposed(shape: &[usize], data: &[f32]) -> Vec<f32> {
+    const BLOCK: usize = 32;
     let [rows, columns] = [shape[0], shape[1]];
-    (0..columns).flat_map(|c| (0..rows).map(move |r| data[r * columns + c])).collect()
+    let mut turned = vec![0.0; data.len()];
+    for top in (0..rows).step_by(BLOCK) {
+        let bottom = (top + BLOCK).min(rows);
+        for left in (0..columns).step_by(BLOCK) {
+            for column in left..(left + BLOCK).min(columns) {
+                let out = &mut turned[column * rows + top..column * rows + bottom];
+                for (row, value) in (top..bottom).zip(out) {
+                    *value = data[row * columns + column];
+                }
+            }
+        }
+    }
+    turned
 }
 
 #[derive(Default)]
@@ -69,6 +84,7 @@ impl ModuleVisitor for Collector {
 struct Shapes {
     path: Path,
     shapes: BTreeMap<String, Vec<usize>>,
+    linear: Vec<String>,
 }
 
 impl ModuleVisitor for Shapes {
@@ -84,6 +100,7 @@ impl ModuleVisitor for Shapes {
         let mut shape = param.lazy_shape().to_vec();
         if self.path.is_linear_weight() {
             shape.reverse();
+            self.linear.push(self.path.name());
         }
         self.shapes.insert(self.path.name(), shape);
     }
@@ -118,6 +135,53 @@ impl ModuleMapper for Applier {
     }
 }
 
+/// Gives the tensor of a name.
+pub(super) type Read<'a> = &'a mut dyn FnMut(&str) -> Result<HostTensor>;
+
+/// Fills every tensor of a module from a reader; what was there is never asked for, so that a new module draws no values.
+struct Loader<'a> {
+    path: Path,
+    read: Read<'a>,
+    failed: Option<ModelError>,
+}
+
+impl ModuleMapper for Loader<'_> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.exit();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if self.failed.is_some() {
+            return param;
+        }
+        let mut tensor = match (self.read)(&self.path.name()) {
+            Ok(tensor) => tensor,
+            Err(error) => {
+                self.failed = Some(error);
+                return param;
+            }
+        };
+        if self.path.is_linear_weight() {
+            tensor.data = transposed(&tensor.shape, &tensor.data);
+            tensor.shape.reverse();
+        }
+        let device = param.lazy_device();
+        let id = param.id;
+        param.transform_for_load(Tensor::from_data(TensorData::new(tensor.data, tensor.shape), &device), id)
+    }
+}
+
+/// A module with tensors from a reader; shapes must have been compared before.
+pub(super) fn load<M: Module>(module: M, read: Read<'_>) -> Result<M> {
+    let mut loader = Loader { path: Path::default(), read, failed: None };
+    let module = module.map(&mut loader);
+    loader.failed.map_or(Ok(module), Err)
+}
+
 pub(super) fn collect<M: Module>(module: &M) -> TensorMap {
     let mut collector = Collector::default();
     module.visit(&mut collector);
@@ -128,6 +192,13 @@ pub(super) fn shapes<M: Module>(module: &M) -> BTreeMap<String, Vec<usize>> {
     let mut shapes = Shapes::default();
     module.visit(&mut shapes);
     shapes.shapes
+}
+
+/// Names of the matrices that lie the other way round in files.
+pub(super) fn linear<M: Module>(module: &M) -> Vec<String> {
+    let mut shapes = Shapes::default();
+    module.visit(&mut shapes);
+    shapes.linear
 }
 
 /// Replaces the values of all tensors that are named in `tensors`; shapes must have been compared before.

@@ -7,7 +7,7 @@ use model::image::ImageEncoderConfig;
 use model::image::resnet::{BlockKind, ResNetConfig};
 use model::ops::{bce_with_logits, gelu, l2_normalize, log_softmax_rows, mean_similarity};
 use model::projection::ProjectionConfig;
-use model::text::bert::BertConfig;
+use model::text::bert::{BertConfig, Pooling};
 use model::text::{TextEncoderConfig, TextInput};
 use model::weights::{self, HostTensor};
 use model::{DualEncoder, DualEncoderConfig};
@@ -57,9 +57,9 @@ fn projection_heads() {
     let golden = Golden::read("heads");
     let device = device().autodiff();
     let cases = [
-        ("linear", ProjectionConfig::Linear),
-        ("mlp", ProjectionConfig::Mlp { hidden_size: Some(7), batch_norm: false }),
-        ("mlp_default", ProjectionConfig::Mlp { hidden_size: None, batch_norm: false }),
+        ("linear", ProjectionConfig::Linear { bias: true }),
+        ("mlp", ProjectionConfig::Mlp { hidden_size: Some(7), batch_norm: false, out_affine: true }),
+        ("mlp_default", ProjectionConfig::Mlp { hidden_size: None, batch_norm: false, out_affine: true }),
     ];
     for (name, config) in cases {
         let head = golden.load(config.init(9, 5, &device), &format!("{name}.param."));
@@ -73,7 +73,7 @@ fn projection_heads() {
 #[test]
 fn projection_head_with_batch_norm() {
     let golden = Golden::read("heads");
-    let config = ProjectionConfig::Mlp { hidden_size: Some(7), batch_norm: true };
+    let config = ProjectionConfig::Mlp { hidden_size: Some(7), batch_norm: true, out_affine: true };
     let head = golden.load(config.init(9, 5, &device().autodiff()), "mlp_batch_norm.param.");
     let golden_host = |name: &str| golden.host(&format!("mlp_batch_norm.{name}"));
     let plain = head.valid().forward(golden.tensor("mlp_batch_norm.input", &device()));
@@ -98,6 +98,7 @@ fn resnet(in_channels: usize) -> ImageEncoderConfig {
         width: 2,
         in_channels,
         local_stage: None,
+        upsample: None,
     })
 }
 
@@ -113,11 +114,16 @@ fn dual_encoder(frozen_text_layers: Option<usize>) -> (Golden, DualEncoder) {
         type_vocab_size: 2,
         dropout: 0.0,
         initializer_range: 0.02,
+        layer_norm_eps: 1e-12,
+        pooling: Pooling::Max,
+        pooled_layers: Vec::new(),
+        zero_positions: false,
     };
     let config = DualEncoderConfig {
         image: resnet(1),
         text: TextEncoderConfig::Bert(text),
-        projection: ProjectionConfig::Mlp { hidden_size: Some(11), batch_norm: false },
+        projection: ProjectionConfig::Mlp { hidden_size: Some(11), batch_norm: false, out_affine: true },
+        text_projection: None,
         embed_dim: 6,
         frozen_text_layers,
     };

@@ -127,7 +127,7 @@ pub(crate) fn pair_batch(size: usize, images: Vec<f32>, sentences: usize, texts:
 pub(crate) fn convirt(model: DualEncoder, loss: &InfoNceConfig) -> ConVirt {
     let config = ConVirtConfig { temperature: loss.temperature, lambda: loss.lambda, ..ConVirtConfig::default() };
     // Images as they are: mean 0, deviation 1, one channel.
-    let preprocess = Preprocess { image_size: 32, source_size: 32, mean: vec![0.0], std: vec![1.0] };
+    let preprocess = Preprocess { image_size: 32, source_size: 32, mean: vec![0.0], std: vec![1.0], framing: None };
     ConVirt::new(model, config, None, preprocess)
 }
 

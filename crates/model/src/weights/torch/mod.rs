@@ -24,7 +24,6 @@ use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use safetensors::Dtype;
 
 use archive::{Archive, Region};
 use error::Result;
@@ -34,25 +33,7 @@ use layout::View;
 pub use state_dict::WRAPPERS;
 use value::{Arena, Value};
 
-/// Type and shape of a tensor in a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TensorInfo {
-    /// Type of its numbers.
-    pub dtype: Dtype,
-    /// Sizes of the axes, slowest first.
-    pub shape: Vec<usize>,
-}
-
-/// A tensor as a file has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RawTensor {
-    /// Type of its numbers.
-    pub dtype: Dtype,
-    /// Sizes of the axes, slowest first.
-    pub shape: Vec<usize>,
-    /// Its numbers, row-major and little-endian.
-    pub bytes: Vec<u8>,
-}
+use super::tensor::{RawTensor, TensorInfo};
 
 trait Source: Read + Seek + Send {}
 impl<T: Read + Seek + Send> Source for T {}
