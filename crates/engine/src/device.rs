@@ -140,17 +140,22 @@ impl DeviceSpec {
     /// Returns the device and its name (`auto` becomes what was found).
     ///
     /// # Errors
-    /// [`EngineError::Device`], one sentence, where it is not compiled in, absent or without a driver.
+    /// [`EngineError::Device`], one sentence, where it is not compiled in, absent, without a driver or computes wrongly.
     pub fn open(self) -> Result<(Device, String)> {
+        self.open_where(probe)
+    }
+
+    /// Opens a device on which `probe` gives [`PROBED`].
+    fn open_where(self, probe: impl Fn(&Device) -> f32) -> Result<(Device, String)> {
         match self {
             Self::Named { kind, index } => {
-                let device = open(kind, index).map_err(|why| problem(&self.to_string(), why))?;
+                let device = open(kind, index, &probe).map_err(|why| problem(&self.to_string(), why))?;
                 Ok((device, self.to_string()))
             }
             Self::Auto => {
                 let mut last = DeviceProblem::NotCompiled { feature: "flex" };
                 for kind in KINDS.into_iter().filter(|kind| kind.is_compiled()) {
-                    match open(kind, None) {
+                    match open(kind, None, &probe) {
                         Ok(device) => return Ok((device, kind.name().to_owned())),
                         Err(why) => last = why,
                     }
@@ -162,7 +167,7 @@ impl DeviceSpec {
 }
 
 /// The device after a probe: drivers are loaded lazily and a missing one panics at the first operation.
-fn open(kind: Kind, index: Option<usize>) -> Result<Device, DeviceProblem> {
+fn open(kind: Kind, index: Option<usize>, probe: &impl Fn(&Device) -> f32) -> Result<Device, DeviceProblem> {
     let Some(device) = kind.device(index) else {
         return Err(DeviceProblem::NotCompiled { feature: kind.feature() });
     };
@@ -246,6 +251,32 @@ mod tests {
         let sum: f64 = (0..64).map(|n| product(n / 8, n % 8)).sum();
         assert!((sum - f64::from(PROBED)).abs() < 0.5, "{sum}");
         assert!(quietly(|| probe(&Device::flex())).is_ok_and(|found| found == PROBED));
+    }
+
+    #[test]
+    #[cfg(feature = "flex")]
+    fn a_device_that_computes_wrongly_is_refused() {
+        let cpu = DeviceSpec::Named { kind: Kind::Cpu, index: None };
+        // Memory that threads share and that was left out: products are zero. Others: one product of eight is missing, no
+        // number at all, and the smallest error that single precision can tell.
+        for found in [0.0, PROBED - 63.0 * 63.0, f32::NAN, f32::INFINITY, PROBED.next_up(), -PROBED] {
+            for spec in [cpu, DeviceSpec::Auto] {
+                let error = spec.open_where(|_| found).unwrap_err();
+                let reason = format!("a product of matrices sums to {found}, not to 529536");
+                let told = format!(
+                    "device \"{spec}\" computes wrongly ({reason}): update its driver, or take wgpu in a build without \
+                     vulkan; available here: {}",
+                    compiled().join(", ")
+                );
+                assert_eq!(error.to_string(), told);
+                let EngineError::Device { why, .. } = error else { panic!("{error}") };
+                assert_eq!(why, DeviceProblem::Wrong { reason });
+            }
+        }
+        // A probe that leaves the product out is wrong on a device that is right.
+        assert!(cpu.open_where(|device| Tensor::<1, Int>::arange(0..64, device).float().sum().into_scalar()).is_err());
+        assert_eq!(cpu.open_where(|_| PROBED).unwrap().1, "cpu");
+        assert_eq!(cpu.open().unwrap().1, "cpu");
     }
 
     #[test]
