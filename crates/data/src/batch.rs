@@ -44,6 +44,11 @@ impl TextBatch {
         }
         Self { len: encoded.len(), tokens, input_ids, attention_mask }
     }
+
+    /// Memory that its token ids and masks take.
+    pub fn bytes(&self) -> usize {
+        size_of_val(self.input_ids.as_slice()) + size_of_val(self.attention_mask.as_slice())
+    }
 }
 
 /// Studies of one step: an image each, its sentences and its labels.
@@ -70,6 +75,13 @@ pub struct PairBatch {
 }
 
 impl PairBatch {
+    /// Memory that everything in it takes: images, texts, topics, labels and the numbers of the studies.
+    pub fn bytes(&self) -> usize {
+        let floats: usize =
+            [&self.images, &self.topics, &self.labels].map(|part| size_of_val(part.as_slice())).iter().sum();
+        floats + self.texts.bytes() + size_of_val(self.studies.as_slice())
+    }
+
     /// Splits into parts of at most `size` studies (at least one), in order.
     pub fn micro_batches(&self, size: usize) -> Vec<Self> {
         let size = size.max(1);
@@ -163,7 +175,10 @@ mod tests {
             labels: vec![1.0, 0.0, 1.0],
             studies: vec![9, 8, 7],
         };
+        // 3 pixels, 6 ids, 6 marks of the mask, 6 topics, 3 labels and 3 studies of 4 bytes each.
+        assert_eq!((batch.bytes(), batch.texts.bytes()), (27 * 4, 12 * 4));
         let parts = batch.micro_batches(2);
+        assert_eq!(parts.iter().map(PairBatch::bytes).sum::<usize>(), 27 * 4);
         assert_eq!(parts.iter().map(|p| p.len).collect::<Vec<_>>(), [2, 1]);
         assert_eq!(parts[1].texts.input_ids, [5, 6]);
         assert_eq!(parts[1].topics, [1.0, 1.0]);

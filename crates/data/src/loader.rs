@@ -1,7 +1,7 @@
 //! Training batches: a pure function of (seed, step), whatever the number of workers.
 //!
-//! Each worker owns every n-th batch and a short queue, and the consumer takes from the queues in turn: the order never
-//! depends on timing, memory is bounded, and starting at step `k` costs no more than starting at zero.
+//! Each worker owns every n-th batch and a queue, and the consumer takes from the queues in turn: the order never depends
+//! on timing, the bytes that wait are bounded, and starting at step `k` costs no more than starting at zero.
 //!
 //! A batch never holds two images of one study, so that an image is never contrasted with the report that it belongs
 //! to: a study shows one of its images at a time, samples of one study (where a source makes a sample of every image)
@@ -58,7 +58,8 @@ pub struct LoaderConfig {
     pub shuffle_pairs: bool,
     /// Threads that prepare batches; 0 prepares them on the caller's thread.
     pub num_workers: usize,
-    /// Bound on batches that wait, in bytes; at least one per worker.
+    /// Bytes of batches that wait ([`PairBatch::bytes`]) at which workers stop: each begins another while fewer wait, or
+    /// while none of its own does.
     pub prefetch_bytes: usize,
     /// Largest fraction of unreadable studies before training stops; one is allowed unless this is 0.
     pub max_bad_fraction: f64,

@@ -118,7 +118,7 @@ fn batches_do_not_depend_on_workers_or_on_the_start() {
     let inline = batches(&with(0, 0), 0, 20);
     assert_eq!(inline.len(), 20);
     for workers in [1, 2, 8] {
-        for prefetch in [0, 1 << 20] {
+        for prefetch in [0, 10_000, 1 << 20] {
             let threaded = batches(&with(workers, prefetch), 0, 20);
             assert!(inline.iter().zip(&threaded).all(|(a, b)| bits(a) == bits(b)), "{workers} workers");
         }
