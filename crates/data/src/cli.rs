@@ -85,7 +85,7 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
 
 fn show(args: &ShowArgs) -> Result<()> {
     let wanted = args.count.max(1);
-    let (mut data, _) =
+    let mut data =
         args.source.load(if args.class.is_some() { wanted as u64 * PHANTOMS_PER_PICTURE } else { wanted as u64 })?;
     if let Some(class) = &args.class {
         let Some(position) = data.classes.iter().position(|name| name.eq_ignore_ascii_case(class)) else {

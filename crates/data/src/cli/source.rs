@@ -49,10 +49,28 @@ pub(super) struct SourceArgs {
     image_root: Option<PathBuf>,
 }
 
+/// A data set and what is known of its reports.
+pub(super) struct Loaded {
+    pub(super) data: Dataset,
+    /// What the reports lack, where they are at hand whole.
+    pub(super) texts: Option<TextCounts>,
+    /// What publications make of the reports, by name; none where the source is not MIMIC-CXR.
+    pub(super) cleanings: Vec<(&'static str, Counts)>,
+}
+
 impl SourceArgs {
-    /// The data set and, where whole reports are at hand, what they lack; `phantoms` is how many there are of an endless
-    /// source.
-    pub(super) fn load(&self, phantoms: u64) -> Result<(Dataset, Option<TextCounts>), DataError> {
+    /// The data set; `phantoms` is how many there are of an endless source.
+    pub(super) fn load(&self, phantoms: u64) -> Result<Dataset, DataError> {
+        Ok(self.load_with(phantoms, &[])?.data)
+    }
+
+    /// The data set and what is known of its reports.
+    pub(super) fn load_counted(&self, phantoms: u64) -> Result<Loaded, DataError> {
+        self.load_with(phantoms, &[("convirt", Cleaning::Convirt), ("mgca", Cleaning::Mgca)])
+    }
+
+    fn load_with(&self, phantoms: u64, cleanings: &[(&'static str, Cleaning)]) -> Result<Loaded, DataError> {
+        let loaded = |data, texts| Loaded { data, texts, cleanings: Vec::new() };
         let generate = |prevalence| {
             let data = phantom::dataset(self.seed, 0..phantoms, prevalence, Split::Train);
             let mut counts = TextCounts::default();
@@ -60,16 +78,21 @@ impl SourceArgs {
                 let sentences: Vec<&str> = study.sentences.iter().map(|sentence| sentence.expose().as_str()).collect();
                 counts.add(&sentences.join(" "));
             }
-            (data, Some(counts))
+            loaded(data, Some(counts))
         };
         Ok(match self.source.to_str() {
             Some("phantom") => generate(Prevalence::Natural),
             Some("phantom-exclusive") => generate(Prevalence::Exclusive),
-            Some("mimic-cxr") => (mimic::read(&self.mimic()?, Keep::WithImage)?.0, None),
-            Some("mura") => (self.mura()?, None),
+            Some("mimic-cxr") => {
+                let rules = |&(_, cleaning)| ReportRules { cleaning, ..ReportRules::default() };
+                let rules: Vec<ReportRules> = cleanings.iter().map(rules).collect();
+                let (data, _, counts) = mimic::read_counted(&self.mimic()?, Keep::WithImage, &rules)?;
+                Loaded { data, texts: None, cleanings: cleanings.iter().map(|(name, _)| *name).zip(counts).collect() }
+            }
+            Some("mura") => loaded(self.mura()?, None),
             _ => {
                 let (data, counts) = pairs_csv::read_counted(&self.source, &self.config())?;
-                (data, Some(counts))
+                loaded(data, Some(counts))
             }
         })
     }
@@ -77,19 +100,6 @@ impl SourceArgs {
     /// MIMIC-CXR-JPG as it lies in the root.
     fn mimic(&self) -> Result<MimicSource, DataError> {
         Ok(MimicSource { views: self.views.clone(), ..MimicSource::new(self.root()?) })
-    }
-
-    /// What two publications make of the reports, by name; none where the source is not MIMIC-CXR.
-    pub(super) fn cleanings(&self) -> Result<Vec<(&'static str, Counts)>, DataError> {
-        if self.source != Path::new("mimic-cxr") {
-            return Ok(Vec::new());
-        }
-        let source = self.mimic()?;
-        let count = |(name, cleaning)| {
-            let text = ReportRules { cleaning, ..ReportRules::default() };
-            Ok((name, mimic::read(&MimicSource { text, ..source.clone() }, Keep::WithImage)?.1))
-        };
-        [("convirt", Cleaning::Convirt), ("mgca", Cleaning::Mgca)].into_iter().map(count).collect()
     }
 
     /// Both published parts of MURA as one.

@@ -14,7 +14,7 @@ use data::split::check_leaks;
 use data::text::{Tokenizer, TokenizerConfig};
 use serde_json::{Value, json};
 
-use super::source::SourceArgs;
+use super::source::{Loaded, SourceArgs};
 
 #[derive(Debug, Args)]
 pub(super) struct StatsArgs {
@@ -32,14 +32,14 @@ pub(super) struct StatsArgs {
 }
 
 pub(super) fn run(args: &StatsArgs) -> Result<()> {
-    let (data, texts) = args.source.load(args.count)?;
+    let Loaded { data, texts, cleanings } = args.source.load_counted(args.count)?;
     let path = args.tokenizer.clone().unwrap_or_default();
     let tokenizer = Tokenizer::load(&TokenizerConfig { path, ..TokenizerConfig::default() })?;
     let mut counted = count(&data, texts, &tokenizer)?;
     if let Value::Object(fields) = &mut counted {
         fields.retain(|_, value| !value.is_null());
     }
-    for (name, counts) in args.source.cleanings()? {
+    for (name, counts) in cleanings {
         counted["cleanings"][name] = reports(&counts);
     }
     let mut out = std::io::stdout().lock();

@@ -6,15 +6,14 @@ use std::path::Path;
 
 use data::error::DataError;
 use data::record::{ImageSource, Split};
-use data::report::cleaning::{Cleaning, Part, ReportRules};
 use data::source::mimic::{CLASSES, Keep, LabelTable, MimicSource, Reason, Uncertain, read};
 use data::source::parts::SourceConfig;
 use data::store::ImageStore;
 use tempfile::TempDir;
 
 use crate::mimic_layout::{
-    CHEXPERT, LABEL_HEADER, METADATA, METADATA_HEADER, REPORT, ROWS, Row, SPLIT, SPLIT_HEADER, download, folder_of,
-    ids, load, metadata_table, picture, split_table, texts,
+    CHEXPERT, LABEL_HEADER, METADATA, METADATA_HEADER, ROWS, SPLIT, SPLIT_HEADER, download, folder_of, ids, load,
+    metadata_table, picture, split_table, texts,
 };
 use crate::support::{unnamed, write};
 
@@ -220,26 +219,6 @@ fn missing_files_are_counted_and_none_at_all_is_an_error() {
     assert!(text.contains("no listed image is there: root must be the folder"), "{text}");
     std::fs::remove_file(dir.path().join(SPLIT)).unwrap();
     assert!(message(&dir, |_| {}).contains("data.source.root must be the folder of MIMIC-CXR-JPG"));
-}
-
-#[test]
-fn mgca_cleans_otherwise_and_never_sees_the_special_studies() {
-    let rows: [Row; 2] = [("a", 10_000_032, 50_913_680, "train", "PA"), ("b", 10_000_032, 50_414_267, "train", "PA")];
-    let dir = download();
-    write(dir.path(), SPLIT, split_table(&rows).as_bytes());
-    write(dir.path(), METADATA, metadata_table(&rows).as_bytes());
-    for (dicom, subject, study, _, _) in rows {
-        picture(dir.path(), &format!("{}/{dicom}.jpg", folder_of(subject, study)));
-        write(dir.path(), &format!("{}.txt", folder_of(subject, study)), REPORT.as_bytes());
-    }
-    let rules = ReportRules { cleaning: Cleaning::Mgca, join_sentences: true, ..ReportRules::default() };
-    let (data, counts) = load(&dir, |s| s.text = rules.clone());
-    let expected: [&[&str]; 2] = [&[], &["mild cardiomegaly the heart is mildly enlarged no effusion"]];
-    assert_eq!(texts(&data), expected);
-    assert_eq!((counts.skipped(Reason::ReportSpecial), counts.sentences, counts.tokens), (1, 3, 9));
-    let findings = ReportRules { sections: vec![Part::Findings], ..ReportRules::default() };
-    let (data, _) = load(&dir, |s| s.text = findings.clone());
-    assert_eq!(texts(&data)[0], ["The heart is mildly enlarged.", "No effusion."]);
 }
 
 #[test]

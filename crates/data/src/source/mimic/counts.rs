@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Serialize, Serializer};
 
 use super::Keep;
-use super::files::Found;
+use super::files::{FoundImage, Reading};
 use super::tables::Listed;
 
 /// Why something is left out or has no text.
@@ -101,29 +101,29 @@ impl Counts {
         }
     }
 
-    /// Counts one study.
-    pub(super) fn add(&mut self, listed: &Listed, found: &Found, keep: Keep) {
+    /// Counts one study, of whose report some rules make `reading`.
+    pub(super) fn add(&mut self, listed: &Listed, images: &[FoundImage], reading: &Reading, keep: Keep) {
         self.skip(Reason::OtherView, listed.other_views);
-        self.skip(Reason::ImageMissing, listed.images.len() - found.images.len());
-        if found.images.is_empty() {
-            let is_kept = keep == Keep::WithImageOrText && found.text.is_ok();
+        self.skip(Reason::ImageMissing, listed.images.len() - images.len());
+        if images.is_empty() {
+            let is_kept = keep == Keep::WithImageOrText && reading.size.is_ok();
             self.skip(Reason::StudyWithoutImage, usize::from(!is_kept));
             return;
         }
         self.studies += 1;
-        self.images += found.images.len();
-        self.legacy_reports += usize::from(found.legacy);
-        self.marked_reports += usize::from(found.marked);
+        self.images += images.len();
+        self.legacy_reports += usize::from(reading.legacy);
+        self.marked_reports += usize::from(reading.marked);
         self.skip(Reason::StudyUnlabelled, usize::from(!listed.labels.is_empty() && !listed.is_labelled()));
-        match &found.text {
-            Ok(text) => {
+        match reading.size {
+            Ok(size) => {
                 self.texts += 1;
-                self.sentences += text.sentences;
-                self.tokens += text.tokens;
-                self.most_sentences = self.most_sentences.max(text.sentences);
-                self.most_tokens = self.most_tokens.max(text.tokens);
+                self.sentences += size.sentences;
+                self.tokens += size.tokens;
+                self.most_sentences = self.most_sentences.max(size.sentences);
+                self.most_tokens = self.most_tokens.max(size.tokens);
             }
-            Err(reason) => self.skip(*reason, 1),
+            Err(reason) => self.skip(reason, 1),
         }
     }
 

@@ -187,13 +187,29 @@ pub enum Keep {
 /// [`DataError::Rows`] with all faults of one table, [`DataError::Leak`] for a patient in two splits,
 /// [`DataError::Setting`] for an unknown class, [`DataError::Empty`] where no image is left.
 pub fn read(source: &MimicSource, keep: Keep) -> Result<(Dataset, Counts)> {
+    read_counted(source, keep, &[]).map(|(data, counts, _)| (data, counts))
+}
+
+/// As [`read`], with the counts by other rules for the reports too, in their order. Every file is read once; patients are
+/// those of the data set.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_counted(
+    source: &MimicSource,
+    keep: Keep,
+    others: &[ReportRules],
+) -> Result<(Dataset, Counts, Vec<Counts>)> {
     let classes = source.class_names()?;
     let tables::Tables { name, studies: listed } = tables::read(source, &classes)?;
-    let found = look_up(&listed, source, keep);
-    let mut counts = Counts::default();
+    let found = look_up(&listed, source, others, keep);
+    let (mut counts, mut by_others) = (Counts::default(), vec![Counts::default(); others.len()]);
     let mut data = Dataset { name, classes, studies: Vec::with_capacity(listed.len()) };
     for (study, found) in listed.into_iter().zip(found) {
-        counts.add(&study, &found, keep);
+        counts.add(&study, &found.images, &found.reading, keep);
+        for (counts, reading) in by_others.iter_mut().zip(&found.others) {
+            counts.add(&study, &found.images, reading, keep);
+        }
         append(&mut data.studies, study, found, source.group_images, keep);
     }
     if data.studies.is_empty() {
@@ -206,14 +222,16 @@ pub fn read(source: &MimicSource, keep: Keep) -> Result<(Dataset, Counts)> {
     }
     check_leaks(&data)?;
     let patients: HashSet<&str> = data.studies.iter().map(|study| study.patient_id.expose().as_str()).collect();
-    counts.patients = patients.len();
-    Ok((data, counts))
+    for counts in std::iter::once(&mut counts).chain(&mut by_others) {
+        counts.patients = patients.len();
+    }
+    Ok((data, counts, by_others))
 }
 
 /// Adds the samples of one study: one, or one an image; a text alone is one.
 fn append(studies: &mut Vec<Study>, listed: Listed, found: Found, group: bool, keep: Keep) {
     let first = found.images.first();
-    if first.is_none() && (keep == Keep::WithImage || found.text.is_err()) {
+    if first.is_none() && (keep == Keep::WithImage || found.texts.is_empty()) {
         return;
     }
     let (view, row) = first.map_or((String::new(), listed.row), |image| (image.view.clone(), image.row));
@@ -221,7 +239,7 @@ fn append(studies: &mut Vec<Study>, listed: Listed, found: Found, group: bool, k
         patient_id: Phi::new(listed.subject.to_string()),
         study_id: Phi::new(listed.study.to_string()),
         images: Vec::new(),
-        sentences: found.text.map_or_else(|_| Vec::new(), |text| text.texts.into_iter().map(Phi::new).collect()),
+        sentences: found.texts.into_iter().map(Phi::new).collect(),
         labels: listed.labels,
         view,
         split: listed.split,
