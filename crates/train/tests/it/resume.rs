@@ -1,111 +1,16 @@
 //! Runs that are killed, interrupted or started twice end as runs that nobody touched, to the last bit.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use burn::tensor::Bytes;
 use data::rng::{Purpose, stream};
 
+use crate::runs::{killed_after, outcome, running_after, settings, start, start_with, straight};
 use crate::workplace::{CONVIRT, Workplace, lines, names, text};
 
-const STEPS: u64 = 40;
 /// Killed processes in the suite; the environment variable asks for more.
 const KILLS: &str = "ROENTGEN_KILLS";
-
-/// The settings of a run that is long enough to be hit.
-fn settings() -> Vec<String> {
-    let set = ["run.save_every=3", "eval.every=10", "data.source.train=64", "objective.topics=3"];
-    let mut settings: Vec<String> = set.iter().flat_map(|s| ["--set".to_owned(), (*s).to_owned()]).collect();
-    settings.extend(["--steps".to_owned(), STEPS.to_string()]);
-    settings
-}
-
-fn start(place: &Workplace, out: &str, more: &[&str]) -> Child {
-    start_with(place, out, more, "")
-}
-
-/// A run of a program in which some failpoints are on.
-fn start_with(place: &Workplace, out: &str, more: &[&str], failpoints: &str) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_roentgen-train"))
-        .current_dir(place.0.path())
-        .env_remove("ROENTGEN_OUT")
-        .env("FAILPOINTS", failpoints)
-        .args(["tiny.toml", "--out", out, "--ui", "plain"])
-        .args(settings())
-        .args(more)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
-}
-
-/// Everything that a run must reproduce: the weights it ends with, its last state and its metrics by step.
-#[derive(Debug, PartialEq)]
-struct Outcome {
-    weights: Vec<u8>,
-    objective: Vec<u8>,
-    optimizer: BTreeMap<String, Vec<u8>>,
-    metrics: Vec<String>,
-    figures: serde_json::Value,
-}
-
-fn outcome(run: &Path) -> Outcome {
-    let state = run.join(format!("checkpoints/step-{STEPS:08}"));
-    let record = std::fs::read(state.join("optim.bpk")).unwrap();
-    let reader = burn_pack::Reader::from_bytes(Bytes::from_bytes_vec(record)).unwrap();
-    let optimizer = reader
-        .tensor_names()
-        .into_iter()
-        .map(|name| (name.to_owned(), reader.tensor_data(name).unwrap()))
-        .collect::<BTreeMap<_, _>>();
-    assert!(optimizer.len() > 20, "moments of few parameters: {}", optimizer.len());
-    // Rates are measured and differ from run to run.
-    let metrics = lines(&run.join("metrics.jsonl")).into_iter().map(|mut line| {
-        let line = line.as_object_mut().unwrap();
-        line.retain(|key, _| !key.ends_with("images_per_second") && !key.ends_with("data_wait"));
-        serde_json::to_string(line).unwrap()
-    });
-    let mut figures = crate::workplace::json(&run.join("eval.json"));
-    for key in ["timing", "memory"] {
-        figures.as_object_mut().unwrap().remove(key);
-    }
-    Outcome {
-        weights: std::fs::read(run.join("model.safetensors")).unwrap(),
-        objective: std::fs::read(state.join("model.safetensors")).unwrap(),
-        optimizer,
-        metrics: metrics.collect(),
-        figures,
-    }
-}
-
-/// A process that is still running once it has saved a state.
-fn running_after(place: &Workplace, out: &str, step: u64, failpoints: &str) -> (Child, PathBuf) {
-    let mut child = start_with(place, out, &[], failpoints);
-    let checkpoints = place.path(out).join("checkpoints");
-    while !checkpoints.join(format!("step-{step:08}/manifest.json")).is_file() {
-        std::thread::sleep(Duration::from_millis(1));
-        assert!(child.try_wait().unwrap().is_none(), "the run ended before it could be killed");
-    }
-    (child, checkpoints)
-}
-
-/// Kills a run after a state; returns the folder of its states and their names.
-fn killed_after(place: &Workplace, out: &str, step: u64, failpoints: &str) -> (PathBuf, Vec<String>) {
-    let (mut child, checkpoints) = running_after(place, out, step, failpoints);
-    child.kill().unwrap();
-    child.wait().unwrap();
-    let mut states = names(&checkpoints);
-    states.retain(|name| name.starts_with("step-"));
-    (checkpoints, states)
-}
-
-fn straight(place: &Workplace) -> (Outcome, Duration) {
-    let clock = Instant::now();
-    assert!(start(place, "straight", &[]).wait().unwrap().success());
-    (outcome(&place.path("straight")), clock.elapsed())
-}
 
 #[test]
 fn killed_runs_end_as_straight_ones() {
@@ -169,56 +74,11 @@ fn lines_so_far(log: &Path) -> Vec<serde_json::Value> {
     text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
-/// Which part of a state is spoiled, and how: the negative controls.
-#[test]
-fn every_part_of_a_state_is_needed() {
-    let place = Workplace::new(CONVIRT);
-    let (expected, _) = straight(&place);
-    // The whole run under another seed, and one that saw other studies, differ in what is compared.
-    for (out, more) in [("seed", ["--seed", "2"]), ("data", ["--set", "data.source.seed=8"])] {
-        assert!(start(&place, out, &more).wait().unwrap().success());
-        let other = outcome(&place.path(out));
-        assert!(other.weights != expected.weights && other.optimizer != expected.optimizer, "{out}");
-    }
-    // A run that goes on with an objective or an optimizer of another step ends otherwise.
-    for file in ["model.safetensors", "optim.bpk"] {
-        let out = format!("spoiled-{}", &file[..5]);
-        let (checkpoints, states) = killed_after(&place, &out, 6, "");
-        let [old, new] = [&states[0], &states[1]].map(|name| checkpoints.join(name));
-        data::fsx::write_atomic(&new.join(file), &std::fs::read(old.join(file)).unwrap()).unwrap();
-        // With its manifest the spoiled state is believed.
-        let mut manifest = crate::workplace::json(&new.join("manifest.json"));
-        let entry = crate::workplace::json(&old.join("manifest.json"))["files"][file].clone();
-        manifest["files"][file] = entry;
-        data::fsx::write_atomic(&new.join("manifest.json"), manifest.to_string().as_bytes()).unwrap();
-        assert!(start(&place, &out, &[]).wait().unwrap().success());
-        let spoiled = outcome(&place.path(&out));
-        assert!(spoiled.objective != expected.objective, "{file} is not used");
-        assert!(spoiled.optimizer != expected.optimizer, "{file} is not used");
-    }
-}
-
-/// Without one of them a run that was killed ends otherwise than one that was not: a suite that did not see this would
-/// see nothing.
-#[test]
-fn seeds_of_steps_and_the_position_in_the_data_are_needed() {
-    let place = Workplace::new(CONVIRT);
-    for point in ["fit-seed", "fit-position"] {
-        let failpoints = format!("{point}=return");
-        let (straight, killed) = (format!("{point}-straight"), format!("{point}-killed"));
-        assert!(start_with(&place, &straight, &[], &failpoints).wait().unwrap().success());
-        killed_after(&place, &killed, 6, &failpoints);
-        assert!(start_with(&place, &killed, &[], &failpoints).wait().unwrap().success());
-        let [straight, killed] = [&straight, &killed].map(|out| outcome(&place.path(out)));
-        assert!(straight.objective != killed.objective && straight.metrics != killed.metrics, "{point} is not needed");
-    }
-}
-
 #[test]
 fn a_torn_state_is_passed_over() {
     let place = Workplace::new(CONVIRT);
     let (expected, _) = straight(&place);
-    let (checkpoints, states) = killed_after(&place, "torn", 6, "");
+    let (checkpoints, states) = killed_after(&place, "torn", 6, &[], "");
     let newest = checkpoints.join(states.last().unwrap());
     let bytes = std::fs::read(newest.join("optim.bpk")).unwrap();
     data::fsx::write_atomic(&newest.join("optim.bpk"), &bytes[..bytes.len() / 2]).unwrap();
@@ -235,11 +95,11 @@ fn a_torn_state_is_passed_over() {
 fn a_run_whose_states_are_all_torn_begins_again() {
     let place = Workplace::new(CONVIRT);
     let (expected, _) = straight(&place);
-    let (checkpoints, states) = killed_after(&place, "torn", 6, "");
+    let (checkpoints, states) = killed_after(&place, "torn", 6, &[], "");
     for state in states {
         data::fsx::write_atomic(&checkpoints.join(state).join("train.json"), b"{").unwrap();
     }
-    let (mut child, _) = running_after(&place, "torn", 3, "");
+    let (mut child, _) = running_after(&place, "torn", 3, &[], "");
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(start(&place, "torn", &[]).wait().unwrap().success());
@@ -344,7 +204,7 @@ fn a_disk_that_stays_full_ends_the_run_with_what_was_saved_before() {
 #[test]
 fn two_processes_and_changed_settings_are_refused() {
     let place = Workplace::new(CONVIRT);
-    let (mut child, _) = running_after(&place, "run", 3, "");
+    let (mut child, _) = running_after(&place, "run", 3, &[], "");
     let settings = settings();
     let with = |more: &[&'static str]| -> Vec<String> {
         ["tiny.toml", "--out", "run"].iter().chain(more).map(|s| (*s).to_owned()).chain(settings.clone()).collect()
@@ -375,7 +235,7 @@ fn two_processes_and_changed_settings_are_refused() {
 #[test]
 fn a_forced_run_goes_on_under_other_settings() {
     let place = Workplace::new(CONVIRT);
-    killed_after(&place, "run", 3, "");
+    killed_after(&place, "run", 3, &[], "");
     let more = ["--set", "optim.lr=0.01", "--force-resume"];
     assert!(start(&place, "run", &more).wait().unwrap().success());
     assert!(text(&place.path("run/config.toml")).contains("lr = 0.01"));
