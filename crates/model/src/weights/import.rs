@@ -82,9 +82,10 @@ impl Weights {
     /// If it cannot be read, is of no known kind, or its architecture does not follow from it.
     pub fn open(path: &Path) -> Result<Self> {
         let source = Source::open(path)?;
-        let (family, prefix) = match source.metadata.get(KEY) {
-            Some(_) => (&FAMILIES[FAMILIES.len() - 1], String::new()),
-            None => Family::detect(|name| source.tensors.contains_key(name)).ok_or_else(|| unknown_kind(&source))?,
+        let told = source.metadata.contains_key(KEY) || (ours(&source) && card_beside(&source.folder).is_some());
+        let (family, prefix) = match told {
+            true => (&FAMILIES[FAMILIES.len() - 1], String::new()),
+            false => Family::detect(|name| source.tensors.contains_key(name)).ok_or_else(|| unknown_kind(&source))?,
         };
         let layout = (family.layout)();
         let mut sorted = Sorted::default();
@@ -275,8 +276,13 @@ pub(super) fn usual_names(layout: &Layout, prefix: &str, native: &str) -> Option
     Some(names.into_iter().map(|name| format!("{prefix}{name}")).collect())
 }
 
+/// Whether names are those of this project.
+fn ours(source: &Source) -> bool {
+    source.tensors.keys().any(|name| name.starts_with("image_encoder.") || name.starts_with("text_encoder."))
+}
+
 fn unknown_kind(source: &Source) -> ModelError {
-    if source.tensors.keys().any(|name| name.starts_with("image_encoder.") || name.starts_with("text_encoder.")) {
+    if ours(source) {
         return ModelError::Metadata { path: source.path.clone(), key: KEY };
     }
     let names: Vec<&str> = source.tensors.keys().take(4).map(String::as_str).collect();
@@ -353,6 +359,10 @@ fn card(source: &Source, family: &'static Family, evidence: &Evidence<'_>) -> Re
     if let Some(json) = source.metadata.get(KEY) {
         let read = serde_json::from_str(json);
         return read.map_err(|e| ModelError::MetadataValue { path: source.path.clone(), key: KEY, source: e });
+    }
+    if family.name == "native" {
+        let lost = || ModelError::Metadata { path: source.path.clone(), key: KEY };
+        return card_beside(&source.folder).ok_or_else(lost);
     }
     let inside = source.metadata.get(CARD_OF_EXPORT).and_then(|json| serde_json::from_str(json).ok());
     let told: Option<Card> = inside.or_else(|| card_beside(&source.folder));

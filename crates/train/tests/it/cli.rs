@@ -58,7 +58,7 @@ fn a_run_writes_its_folder_and_is_never_overwritten() {
     assert_eq!(names(&run.join("tb")).len(), 1);
     let environment = json(&run.join("env.json"));
     assert_eq!(environment["device"], device().1);
-    assert_eq!(names(&run.join("checkpoints/best")), ["model.safetensors"]);
+    assert_eq!(names(&run.join("checkpoints/best")), ["card.toml", "model.safetensors"]);
     let state = ["manifest.json", "model.safetensors", "optim.bpk", "train.json"];
     assert_eq!(names(&run.join("checkpoints/step-00000003")), state);
     assert_eq!(json(&run.join("checkpoints/step-00000003/train.json"))["step"], 3);
