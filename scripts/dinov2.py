@@ -62,7 +62,7 @@ def backbone(graph):
     first = constants[readers["/backbone/embeddings/Concat_6"][0]]
     grid = constants[readers["/backbone/embeddings/Reshape_1"][0]]
     tensors["embeddings.position_embeddings"] = np.concatenate([first, grid], axis=1)
-    return {name: torch.tensor(value) for name, value in tensors.items()}
+    return {name: torch.tensor(value).contiguous() for name, value in tensors.items()}
 
 
 def timm_names(tensors):
