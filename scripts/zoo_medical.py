@@ -300,7 +300,7 @@ def gloria(folder):
 
 
 class BioViL(nn.Module):
-    """The patches of the last stage are projected, then averaged."""
+    """The patches of the last stage. Its projection is carried, not modelled: there is no text tower of its joint space here."""
 
     def __init__(self):
         super().__init__()
@@ -311,14 +311,7 @@ class BioViL(nn.Module):
 
     def forward(self, inputs):
         outputs = resnet_outputs(self.encoder.encoder, inputs)
-        patches = outputs["image_local.4"]
-        side = round(patches.shape[1] ** 0.5)
-        projected = self.projector.model(patches.transpose(1, 2).unflatten(2, (side, side)))
-        return {
-            "image_features": outputs["image_features"],
-            "image_local": patches,
-            "image_embeds": unit(projected.mean(dim=(2, 3))),
-        }
+        return {"image_features": outputs["image_features"], "image_local": outputs["image_local.4"]}
 
 
 def biovil(folder):

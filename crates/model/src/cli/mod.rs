@@ -44,7 +44,7 @@ enum Command {
         input: PathBuf,
         /// What to write: a file that ends in .safetensors, else a folder, which gets configuration and tokenizer too.
         output: PathBuf,
-        /// torchvision, timm, hf, native, or the name of a kind as `inspect` tells it.
+        /// torchvision, timm, hf, native, original (the names it came with), or a kind as `inspect` names it.
         #[arg(long, value_parser = target)]
         to: Target,
         /// Resamples learned positions for images of this side (px).

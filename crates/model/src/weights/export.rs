@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::family::{FAMILIES, Family};
 use super::import::{CARRIED, ORIGIN, Weights, usual_names};
+use super::rules::Layout;
 use super::stored;
 use super::tensor::{RawTensor, TensorInfo};
 use crate::card::{Architecture, KEY};
@@ -33,6 +34,8 @@ pub enum Target {
     Timm,
     /// Hugging Face's transformers.
     Hf,
+    /// Every name as it was before an import, older spellings included.
+    Original,
     /// A kind of checkpoint.
     Family(&'static Family),
 }
@@ -45,9 +48,10 @@ impl FromStr for Target {
             "torchvision" => Ok(Self::Torchvision),
             "timm" => Ok(Self::Timm),
             "hf" => Ok(Self::Hf),
+            "original" => Ok(Self::Original),
             name => Family::named(name).map(Self::Family).ok_or_else(|| {
                 let names: Vec<&str> = FAMILIES.iter().map(|family| family.name).collect();
-                format!("use torchvision, timm, hf or one of {}", names.join(", "))
+                format!("use torchvision, timm, hf, original or one of {}", names.join(", "))
             }),
         }
     }
@@ -59,6 +63,7 @@ impl Target {
             Self::Torchvision => "torchvision",
             Self::Timm => "timm",
             Self::Hf => "transformers",
+            Self::Original => "what it came from",
             Self::Family(family) => family.what,
         }
     }
@@ -115,12 +120,39 @@ impl Weights {
     /// # Errors
     /// If the target has no names for any of the towers, or a tensor has no place in its kind.
     pub fn export(&self, target: Target) -> Result<Vec<Export<'_>>> {
+        if let Target::Original = target {
+            let origin = self.origin.as_ref().and_then(|origin| Family::named(&origin.family));
+            let family = origin.ok_or_else(|| ModelError::Export {
+                path: self.source.path.clone(),
+                target: target.name(),
+                why: "it was not imported".to_owned(),
+            })?;
+            return Ok(vec![self.export_as(family, true)?]);
+        }
         let families = target.families(&self.card.model);
         if families.is_empty() {
             let why = format!("it has no names for {}", self.towers());
             return Err(ModelError::Export { path: self.source.path.clone(), target: target.name(), why });
         }
-        families.into_iter().map(|family| self.export_as(family)).collect()
+        families.into_iter().map(|family| self.export_as(family, false)).collect()
+    }
+
+    /// The name in another kind of a tensor that is not modelled; nothing where that kind does not know it.
+    fn carried_elsewhere(&self, first: &str, family: &Family, layout: &Layout) -> Option<String> {
+        // What stood before the tower's names there: the rest of a tensor's name when that of the other kind is taken off.
+        let origin = self.origin.as_ref()?;
+        let there = (Family::named(&origin.family)?.layout)();
+        let native = self.tensors.keys().find(|name| family.covers.iter().any(|tower| name.starts_with(tower)))?;
+        let old = usual_names(&there, &origin.prefix, native)?.swap_remove(0);
+        let new = usual_names(layout, "", native)?.swap_remove(0);
+        let name = first.strip_prefix(old.strip_suffix(&new)?)?;
+        // timm has put the classifier into a module of its own since.
+        let name = match name {
+            "head.weight" if family.name == "swin-timm" => "head.fc.weight",
+            "head.bias" if family.name == "swin-timm" => "head.fc.bias",
+            name => name,
+        };
+        layout.carries(name).map(|_| name.to_owned())
     }
 
     fn towers(&self) -> String {
@@ -133,7 +165,7 @@ impl Weights {
         image.into_iter().chain(text).collect::<Vec<_>>().join(" and ")
     }
 
-    fn export_as(&self, family: &'static Family) -> Result<Export<'_>> {
+    fn export_as(&self, family: &'static Family, old_spellings: bool) -> Result<Export<'_>> {
         let mut export = Export {
             weights: self,
             family,
@@ -154,7 +186,7 @@ impl Weights {
         let layout = (family.layout)();
         let prefix = origin.map_or("", |origin| origin.prefix.as_str());
         for native in self.tensors.keys() {
-            let first = origin.and_then(|origin| origin.names.get(native).cloned());
+            let first = origin.filter(|_| old_spellings).and_then(|origin| origin.names.get(native).cloned());
             match first.or_else(|| usual_names(&layout, prefix, native)) {
                 Some(names) => export.add(native, names),
                 None if family.covers.iter().any(|tower| native.starts_with(tower)) => {
@@ -165,11 +197,17 @@ impl Weights {
             }
         }
         for (first, carried) in &self.carried {
-            if native || origin.is_some() {
-                let name = if native { format!("{CARRIED}{first}") } else { first.clone() };
-                export.put(name, self.source.tensors[&carried.source].clone(), From::Carried(carried.source.clone()));
-            } else {
-                export.left_out.push(carried.source.clone());
+            let name = match (native, origin.is_some()) {
+                (true, _) => Some(format!("{CARRIED}{first}")),
+                (false, true) => Some(first.clone()),
+                (false, false) => self.carried_elsewhere(first, family, &layout),
+            };
+            match name {
+                Some(name) => {
+                    let info = self.source.tensors[&carried.source].clone();
+                    export.put(name, info, From::Carried(carried.source.clone()));
+                }
+                None => export.left_out.push(carried.source.clone()),
             }
         }
         if origin.is_none() {

@@ -131,6 +131,11 @@ pub static FAMILIES: [Family; 16] = [
                 .tower("image_encoder.")
                 .carry(&[("projector.*", "projection of patches"), ("classifier.*", "classifier")])
         },
+        adjust: |architecture| {
+            if let Architecture::ImageEncoder(ImageEncoderConfig::Resnet(resnet)) = architecture {
+                resnet.local_stage = Some(4);
+            }
+        },
         preprocess: |_| Preprocess {
             image_size: 480,
             source_size: 1024,
@@ -241,17 +246,11 @@ impl Family {
         FAMILIES.iter().find(|family| family.name == name)
     }
 
-    /// The kind of a file by the names of its tensors, and what stands before them.
-    pub(super) fn detect(has: impl Fn(&str) -> bool) -> Option<(&'static Self, String)> {
-        // torch's wrapper for several cards puts `module.` before every name.
-        ["", "module."].iter().find_map(|wrapper| {
-            FAMILIES.iter().find_map(|family| {
-                let prefix = family.prefixes.iter().find_map(|prefix| {
-                    let prefix = format!("{wrapper}{prefix}");
-                    family.signature.iter().all(|name| has(&format!("{prefix}{name}"))).then_some(prefix)
-                })?;
-                Some((family, prefix))
-            })
+    /// The kind of a file by the names of its tensors, and what stands before those of its towers.
+    pub(super) fn detect(has: impl Fn(&str) -> bool) -> Option<(&'static Self, &'static str)> {
+        FAMILIES.iter().find_map(|family| {
+            let all = |prefix: &&&str| family.signature.iter().all(|name| has(&format!("{prefix}{name}")));
+            Some((family, *family.prefixes.iter().find(all)?))
         })
     }
 }

@@ -26,6 +26,8 @@ use crate::{DualEncoderConfig, ModelError, Result};
 pub(super) const ORIGIN: &str = "roentgen.origin";
 /// Before the names of tensors that are kept but not modelled, in files of this project.
 pub(super) const CARRIED: &str = "carried.";
+/// What torch's wrapper for several cards puts before every name.
+const WRAPPER: &str = "module.";
 /// Learned positions of an image tower.
 const POSITIONS: &str = "image_encoder.pos_embed";
 /// Card beside a file.
@@ -83,14 +85,17 @@ impl Weights {
     pub fn open(path: &Path) -> Result<Self> {
         let source = Source::open(path)?;
         let told = source.metadata.contains_key(KEY) || (ours(&source) && card_beside(&source.folder).is_some());
-        let (family, prefix) = match told {
-            true => (&FAMILIES[FAMILIES.len() - 1], String::new()),
-            false => Family::detect(|name| source.tensors.contains_key(name)).ok_or_else(|| unknown_kind(&source))?,
+        let wrapper = if source.tensors.keys().all(|name| name.starts_with(WRAPPER)) { WRAPPER } else { "" };
+        let (family, prefix) = if told {
+            (&FAMILIES[FAMILIES.len() - 1], "")
+        } else {
+            let has = |name: &str| source.tensors.contains_key(&format!("{wrapper}{name}"));
+            Family::detect(has).ok_or_else(|| unknown_kind(&source))?
         };
         let layout = (family.layout)();
         let mut sorted = Sorted::default();
         for name in source.tensors.keys() {
-            sorted.add(name, &prefix, &layout);
+            sorted.add(name, wrapper, prefix, &layout);
         }
         let (tensors, incomplete) = sorted.join(&source);
         let mut unknown = sorted.unknown;
@@ -103,10 +108,11 @@ impl Weights {
                 .map_err(|e| ModelError::MetadataValue { path: source.path.clone(), key: ORIGIN, source: e })?,
             None if family.name == "native" => None,
             None => Some(sorted.pieces.iter().fold(
-                Origin { family: family.name.to_owned(), prefix: prefix.clone(), names: BTreeMap::new() },
+                Origin { family: family.name.to_owned(), prefix: prefix.to_owned(), names: BTreeMap::new() },
                 |mut origin, (native, names)| {
-                    if usual_names(&layout, &prefix, native).as_ref() != Some(names) {
-                        origin.names.insert(native.clone(), names.clone());
+                    let names: Vec<String> = names.iter().map(|name| name[wrapper.len()..].to_owned()).collect();
+                    if usual_names(&layout, prefix, native).as_ref() != Some(&names) {
+                        origin.names.insert(native.clone(), names);
                     }
                     origin
                 },
@@ -302,11 +308,12 @@ struct Sorted {
 }
 
 impl Sorted {
-    fn add(&mut self, name: &str, prefix: &str, layout: &Layout) {
+    fn add(&mut self, name: &str, wrapper: &str, prefix: &str, layout: &Layout) {
+        let plain = &name[wrapper.len()..];
         // Heads of a Hugging Face model stand beside its prefix.
-        let place = match name.strip_prefix(prefix) {
+        let place = match plain.strip_prefix(prefix) {
             Some(inner) => layout.place(inner),
-            None => layout.carries(name).map(Place::Carried),
+            None => layout.carries(plain).map(Place::Carried),
         };
         match place {
             Some(Place::Tensor(native, part, _)) => {
@@ -317,7 +324,7 @@ impl Sorted {
                 }
             }
             Some(Place::Carried(what)) => {
-                let first = name.strip_prefix(CARRIED).unwrap_or(name).to_owned();
+                let first = plain.strip_prefix(CARRIED).unwrap_or(plain).to_owned();
                 self.carried.insert(first, CarriedTensor { source: name.to_owned(), what });
             }
             None => self.unknown.push(name.to_owned()),
