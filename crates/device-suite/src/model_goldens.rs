@@ -14,6 +14,8 @@ mod resnet;
 mod support;
 #[path = "../../model/tests/it/swin.rs"]
 mod swin;
+#[path = "../../model/tests/it/towers.rs"]
+mod towers;
 #[path = "../../model/tests/it/vit.rs"]
 mod vit;
 #[path = "../../model/tests/it/weights.rs"]

@@ -22,7 +22,7 @@ pub(crate) const STACK: f32 = 1e-4;
 const CARD: f32 = 1e-3;
 
 /// The goldens; they are part of the program so that it can be taken to another machine.
-const FILES: [(&str, &[u8]); 11] = [
+const FILES: [(&str, &[u8]); 12] = [
     ("bert", include_bytes!("golden/bert.safetensors")),
     ("bert_frozen", include_bytes!("golden/bert_frozen.safetensors")),
     ("classifier", include_bytes!("golden/classifier.safetensors")),
@@ -32,6 +32,7 @@ const FILES: [(&str, &[u8]); 11] = [
     ("resnet_bottleneck", include_bytes!("golden/resnet_bottleneck.safetensors")),
     ("resnet_local", include_bytes!("golden/resnet_local.safetensors")),
     ("swin", include_bytes!("golden/swin.safetensors")),
+    ("towers", include_bytes!("golden/towers.safetensors")),
     ("vit", include_bytes!("golden/vit.safetensors")),
     ("vit_layer_scale", include_bytes!("golden/vit_layer_scale.safetensors")),
 ];
