@@ -1,4 +1,5 @@
-"""Writes crates/data/tests/it/golden/{cmyk,progressive,subsampled}.jpg: JPEG files that the Rust encoder cannot write.
+"""Writes crates/data/tests/it/golden/{cmyk,progressive,restarts,subsampled}.jpg: JPEG files that the Rust encoder cannot
+write.
 
 Needs: pip install pillow. Run from the repository root: python scripts/golden/jpeg_kinds.py
 
@@ -30,6 +31,7 @@ def main():
     cases = [
         ("cmyk", quarters("CMYK", inks), {}),
         ("progressive", quarters("L", greys), {"progressive": True}),
+        ("restarts", quarters("RGB", colours), {"subsampling": 2, "restart_marker_blocks": 1}),
         ("subsampled", quarters("RGB", colours), {"subsampling": 2}),
     ]
     for name, image, options in cases:

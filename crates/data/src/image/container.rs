@@ -1,7 +1,8 @@
 //! What a PNG or JPEG file says of itself, read without decoding a pixel.
 //!
 //! The walk over chunks and segments answers three questions before any memory is spent: how large is the image, is
-//! the file complete, and how is it oriented. Decoders are lenient about the second one.
+//! the file complete, and how is it oriented. Decoders are lenient about the second one; [`super::scan`] looks closer at
+//! the data of a JPEG.
 
 use image::metadata::Orientation;
 
@@ -79,24 +80,12 @@ fn inspect_png(bytes: &[u8]) -> Result<Container, ImageFault> {
     }
 }
 
-/// Walks the segments to the end mark: a scan that stops before a marker means that the file was cut.
 fn inspect_jpeg(bytes: &[u8]) -> Result<Container, ImageFault> {
     let mut size = None;
     let mut channels = None;
     let mut has_scan = false;
     let mut orientation = Orientation::NoTransforms;
-    let mut at = 2;
-    loop {
-        let (marker, body) = next_marker(bytes, at).ok_or(ImageFault::Truncated)?;
-        at = body;
-        match marker {
-            // Marks without a body.
-            0x01 | 0xD0..=0xD8 => continue,
-            0xD9 => break,
-            _ => {}
-        }
-        let length = usize::from(be_u16(bytes, body).ok_or(ImageFault::Truncated)?);
-        let segment = bytes.get(body..body + length).ok_or(ImageFault::Truncated)?;
+    segments(bytes, |marker, segment, _| {
         match marker {
             // Frame headers; C4, C8 and CC are tables and extensions.
             0xC0..=0xCF if !matches!(marker, 0xC4 | 0xC8 | 0xCC) => {
@@ -110,8 +99,8 @@ fn inspect_jpeg(bytes: &[u8]) -> Result<Container, ImageFault> {
             0xDA => has_scan = true,
             _ => {}
         }
-        at += length;
-    }
+        Ok(())
+    })?;
     match size {
         Some((width, height)) if has_scan => {
             let (width, height) = (width.into(), height.into());
@@ -121,9 +110,43 @@ fn inspect_jpeg(bytes: &[u8]) -> Result<Container, ImageFault> {
     }
 }
 
+/// Shows the segments of a JPEG up to the end mark: marker, content from the length on, and what follows. A scan that
+/// stops before a marker means that the file was cut.
+pub(super) fn segments<'a>(
+    bytes: &'a [u8],
+    mut visit: impl FnMut(u8, &'a [u8], &'a [u8]) -> Result<(), ImageFault>,
+) -> Result<(), ImageFault> {
+    let mut at = 2;
+    loop {
+        let (marker, body) = next_marker(bytes, at).ok_or(ImageFault::Truncated)?;
+        at = body;
+        match marker {
+            // Marks without a body.
+            0x01 | 0xD0..=0xD8 => continue,
+            0xD9 => return Ok(()),
+            _ => {}
+        }
+        let length = usize::from(be_u16(bytes, body).ok_or(ImageFault::Truncated)?);
+        let (segment, rest) = bytes[body..].split_at_checked(length).ok_or(ImageFault::Truncated)?;
+        visit(marker, segment, rest)?;
+        at += length;
+    }
+}
+
 /// The next marker at or after `at` and the position behind it; coded data and its restart marks are skipped.
-fn next_marker(bytes: &[u8], at: usize) -> Option<(u8, usize)> {
+fn next_marker(bytes: &[u8], mut at: usize) -> Option<(u8, usize)> {
+    loop {
+        let (marker, behind) = next_mark(bytes, at)?;
+        if !matches!(marker, 0xD0..=0xD7) {
+            return Some((marker, behind));
+        }
+        at = behind;
+    }
+}
+
+/// The next marker of any kind at or after `at` and the position behind it; coded data is skipped.
+pub(super) fn next_mark(bytes: &[u8], at: usize) -> Option<(u8, usize)> {
     let rest = bytes.get(at..)?;
-    let found = rest.windows(2).position(|pair| pair[0] == 0xFF && !matches!(pair[1], 0x00 | 0xFF | 0xD0..=0xD7))?;
+    let found = rest.windows(2).position(|pair| pair[0] == 0xFF && !matches!(pair[1], 0x00 | 0xFF))?;
     Some((rest[found + 1], at + found + 2))
 }

@@ -28,6 +28,7 @@ use image::{ColorType, DynamicImage, ImageDecoder, ImageResult, Limits};
 use super::GrayImage;
 use super::container::{self, Container, Payload};
 use super::notice::{Notice, warn_once};
+use super::scan;
 use crate::error::ImageFault;
 
 /// Largest area (px).
@@ -74,6 +75,9 @@ pub fn decode_bytes(bytes: &[u8]) -> Result<GrayImage, ImageFault> {
     let run = || {
         let container = container::inspect(bytes)?;
         check_size(container.width, container.height)?;
+        if matches!(container.payload, Payload::Jpeg) {
+            scan::check(bytes)?;
+        }
         decode_pixels(bytes, &container)
     };
     catch_unwind(AssertUnwindSafe(run)).unwrap_or(Err(ImageFault::Panicked))

@@ -6,6 +6,7 @@ mod container;
 pub mod decode;
 pub mod encode;
 mod notice;
+mod scan;
 pub mod sheet;
 pub mod transform;
 pub mod warp;

@@ -224,10 +224,11 @@ fn jpegs() -> Vec<Picture> {
         picture("orientation 3, little end first", little, (32, 16), [d, c, b, a], 2),
         picture("an unknown orientation", unknown, (32, 16), GREYS, 2),
         picture("colour", encode(&colours, ExtendedColorType::Rgb8), (32, 16), OF_COLOURS, 3),
-        // These three as PIL reads them: scripts/golden/jpeg_kinds.py.
+        // These four as PIL reads them: scripts/golden/jpeg_kinds.py.
         picture("inks", golden("cmyk"), (32, 32), [255, 179, 135, 0], 3),
         picture("progressive", golden("progressive"), (32, 32), GREYS, 2),
         picture("colour at half the resolution", golden("subsampled"), (32, 32), OF_COLOURS, 3),
+        picture("restart marks", golden("restarts"), (32, 32), OF_COLOURS, 3),
     ]);
     all
 }

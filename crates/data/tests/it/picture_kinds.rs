@@ -1,12 +1,16 @@
 //! Every kind of PNG and JPEG file: what becomes of it, whole, cut short and with bytes changed.
 
+use std::ops::Range;
 use std::time::Instant;
 
 use data::error::ImageFault;
 use data::image::decode::decode_bytes;
 use data::rng::Stream;
+use image::ExtendedColorType;
+use image::codecs::jpeg::JpegEncoder;
 
-use crate::picture_files::{Picture, chunk, header, pictures, png};
+use crate::picture_files::{Picture, chunk, header, jpeg, pictures, png};
+use crate::support::golden_path;
 
 #[test]
 fn every_kind_becomes_the_grey_that_it_means() {
@@ -46,6 +50,61 @@ fn a_png_whose_pixels_end_early_is_refused_though_its_last_chunk_is_there() {
         assert!(["truncated", "corrupt"].contains(&fault.reason()), "{rows}: {fault}");
     }
     assert!(decode_bytes(&png(&header(4, 4, 8, 0, 0), &[], &[0; 20])).is_ok());
+}
+
+/// Where the coded data of a JPEG with one scan lie.
+fn scan(jpeg: &[u8]) -> Range<usize> {
+    let header = jpeg.windows(2).rposition(|pair| pair == [0xFF, 0xDA]).unwrap() + 2;
+    let length = u16::from_be_bytes([jpeg[header], jpeg[header + 1]]);
+    header + usize::from(length)..jpeg.len() - 2
+}
+
+const END: [u8; 2] = [0xFF, 0xD9];
+
+#[test]
+fn a_jpeg_whose_scan_ends_early_is_truncated_though_its_end_mark_is_there() {
+    let pixels: Vec<u8> = (0..50 * 30).map(|i| (i * i % 253) as u8).collect();
+    let mut noise = Vec::new();
+    JpegEncoder::new_with_quality(&mut noise, 99).encode(&pixels, 50, 30, ExtendedColorType::L8).unwrap();
+    // What a progressive scan must hold is not known from its lengths.
+    let files = pictures().into_iter().filter(|p| p.name.starts_with("jpeg") && p.name != "jpeg, progressive");
+    let all: Vec<(String, Vec<u8>)> = files.map(|p| (p.name, p.bytes)).chain([("noise".to_owned(), noise)]).collect();
+    assert!(all.len() >= 14, "{}", all.len());
+    for (name, bytes) in all {
+        let data = scan(&bytes);
+        assert!(decode_bytes(&[&bytes[..data.end], &END].concat()).is_ok(), "{name}");
+        // Bytes between the last block and the end mark are no part of the image.
+        assert!(decode_bytes(&[&bytes[..data.end], &[0, 0], &END].concat()).is_ok(), "{name}");
+        for end in data.clone() {
+            let cut = [&bytes[..end], &END].concat();
+            assert_eq!(decode_bytes(&cut), Err(ImageFault::Truncated), "{name}: {end} of {data:?}");
+        }
+    }
+}
+
+#[test]
+fn a_jpeg_that_lacks_a_part_or_a_component_or_holds_no_codes_is_refused() {
+    let restarts = std::fs::read(golden_path("restarts.jpg")).unwrap();
+    let data = scan(&restarts);
+    let marks: Vec<usize> =
+        data.clone().filter(|&at| restarts[at] == 0xFF && (0xD0..0xD8).contains(&restarts[at + 1])).collect();
+    assert_eq!(marks.len(), 3, "four groups of blocks");
+    for (from, to) in [(data.start, marks[0]), (marks[0] + 2, marks[1]), (marks[1] + 2, marks[2])] {
+        let fault = decode_bytes(&[&restarts[..from], &restarts[to..]].concat()).unwrap_err();
+        assert_eq!(fault, ImageFault::Corrupt("a part of a scan is missing".to_owned()));
+    }
+    let grey = jpeg();
+    // A frame with a second component, for which there is no scan.
+    let frame = grey.windows(2).position(|pair| pair == [0xFF, 0xC0]).unwrap();
+    let mut two = grey.clone();
+    (two[frame + 3], two[frame + 9]) = (14, 2);
+    two.splice(frame + 13..frame + 13, [9, 0x11, 0]);
+    assert_eq!(decode_bytes(&two), Err(ImageFault::Truncated));
+    // Ones alone are the code of nothing.
+    let data = scan(&grey);
+    let ones = [0xFF, 0].repeat(data.len());
+    let fault = decode_bytes(&[&grey[..data.start], &ones, &END].concat()).unwrap_err();
+    assert_eq!(fault, ImageFault::Corrupt("a scan holds an unknown code".to_owned()));
 }
 
 /// The chunks of a PNG with checksums that fit their content, as far as there are whole ones.
