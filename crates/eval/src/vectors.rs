@@ -332,14 +332,14 @@ impl Ready {
             let config = model.text().ok_or_else(|| no_tower("text"))?;
             let vocabulary = i64::try_from(config.vocab_size()).unwrap_or(i64::MAX);
             if *t == 0 || *t > config.max_tokens() || ids.iter().any(|id| !(0..vocabulary).contains(id)) {
-                let what = format!("`input_ids` must be 0 to {} in rows of 1 to {}", vocabulary - 1, config.max_tokens());
+                let what =
+                    format!("`input_ids` must be 0 to {} in rows of 1 to {}", vocabulary - 1, config.max_tokens());
                 return Err(unfit(what));
             }
             for (ids, mask) in ids.chunks(batch_size * t).zip(mask.chunks(batch_size * t)) {
                 let rows = ids.len() / t;
-                let ints = |values: &[i64]| {
-                    Tensor::<2, Int>::from_data(TensorData::new(values.to_vec(), [rows, *t]), device)
-                };
+                let ints =
+                    |values: &[i64]| Tensor::<2, Int>::from_data(TensorData::new(values.to_vec(), [rows, *t]), device);
                 let texts = TextInput { input_ids: ints(ids), padding: ints(mask).equal_scalar(0) };
                 columns.push_text(encoders.text(texts).ok_or_else(|| no_tower("text"))?, *t)?;
                 done += rows;

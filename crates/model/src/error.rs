@@ -73,9 +73,7 @@ pub enum ModelError {
         ask: String,
     },
     /// No family of checkpoints has such names.
-    #[error(
-        "{path} is no checkpoint that is known: its tensors are named {names}; known are {known}"
-    )]
+    #[error("{path} is no checkpoint that is known: its tensors are named {names}; known are {known}")]
     Unknown {
         /// The file.
         path: PathBuf,

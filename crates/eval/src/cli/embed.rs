@@ -1,6 +1,7 @@
 //! `eval embed`.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -30,7 +31,8 @@ pub(super) struct EmbedArgs {
     /// A file with one text a line.
     #[arg(long)]
     texts: Option<PathBuf>,
-    /// A safetensors file with tensors ready for the towers: images [N, C, H, W] f32; input_ids and attention_mask [N, T] i64.
+    /// A safetensors file with tensors ready for the towers: `images` [N, C, H, W] f32; `input_ids` and
+    /// `attention_mask` [N, T] i64.
     #[arg(long, conflicts_with_all = ["images", "texts"])]
     tensors: Option<PathBuf>,
     /// How the vectors of a text's last layer become one; default: as the weights were trained.
@@ -129,12 +131,12 @@ fn told(args: &EmbedArgs, checkpoint: &Checkpoint, shapes: &BTreeMap<String, Vec
     }
     let mut text = format!("{} ({})\n", family.what, family.name);
     for (name, shape) in shapes {
-        text += &format!("  {name:<15} {shape:?}\n");
+        let _ = writeln!(text, "  {name:<15} {shape:?}");
     }
     if !bad.is_empty() {
         let rows: Vec<String> = bad.iter().take(10).map(ToString::to_string).collect();
-        let more = if bad.len() > 10 { ", ..." } else { "" };
-        text += &format!("{} images could not be read; their rows are NaN: {}{more}\n", bad.len(), rows.join(", "));
+        let (count, more) = (bad.len(), if bad.len() > 10 { ", ..." } else { "" });
+        let _ = writeln!(text, "{count} images could not be read; their rows are NaN: {}{more}", rows.join(", "));
     }
     text
 }

@@ -107,7 +107,8 @@ fn write_weights(folder: &Path) {
         "embed_dim": 8,
     }))
     .unwrap();
-    let preprocess = Preprocess { image_size: SIZE, source_size: SIZE, mean: vec![0.5], std: vec![0.25], framing: None };
+    let preprocess =
+        Preprocess { image_size: SIZE, source_size: SIZE, mean: vec![0.5], std: vec![0.25], framing: None };
     let mut card = Card::new("convirt", Architecture::DualEncoder(config.clone()), preprocess.clone());
     let tokenizer_sha256 = tokenizer.sha256().to_owned();
     card.text = Some(TextCard { tokenizer_sha256, lowercase: true, max_tokens: 16 });

@@ -57,7 +57,11 @@ pub(super) fn run(
             written.extend(write_beside(&weights, export, &file)?);
         }
     }
-    Ok(if as_json { json_of(&weights, &exports, &written, &device) } else { text_of(&weights, &exports, &written, &device) })
+    Ok(if as_json {
+        json_of(&weights, &exports, &written, &device)
+    } else {
+        text_of(&weights, &exports, &written, &device)
+    })
 }
 
 fn tower(export: &Export<'_>) -> &'static str {
@@ -92,9 +96,7 @@ fn write_beside(weights: &Weights, export: &Export<'_>, file: &Path) -> Result<V
 }
 
 fn json_of(weights: &Weights, exports: &[Export<'_>], written: &[PathBuf], device: &Device) -> String {
-    let of = |export: &Export<'_>| {
-        json!({"kind": export.family.name, "tensors": export.tensors.len(), "left_out": export.left_out})
-    };
+    let of = |export: &Export<'_>| json!({"kind": export.family.name, "tensors": export.tensors.len(), "left_out": export.left_out});
     let value = json!({
         "from": weights.family.name,
         "carried": carried(weights),
@@ -111,9 +113,15 @@ fn text_of(weights: &Weights, exports: &[Export<'_>], written: &[PathBuf], devic
         rows.push(vec!["kept".to_owned(), format!("{count} x {what}, not modelled")]);
     }
     let transposed = weights.transposed(device).len();
-    rows.push(vec!["transposed".to_owned(), format!("{transposed} matrices of linear layers, here alone: files keep theirs")]);
+    rows.push(vec![
+        "transposed".to_owned(),
+        format!("{transposed} matrices of linear layers, here alone: files keep theirs"),
+    ]);
     for export in exports {
-        rows.push(vec!["to".to_owned(), format!("{} ({}), {} tensors", export.family.what, export.family.name, export.tensors.len())]);
+        rows.push(vec![
+            "to".to_owned(),
+            format!("{} ({}), {} tensors", export.family.what, export.family.name, export.tensors.len()),
+        ]);
         if !export.left_out.is_empty() {
             let some: Vec<&str> = export.left_out.iter().take(3).map(String::as_str).collect();
             let more = if export.left_out.len() > 3 { ", ..." } else { "" };

@@ -20,15 +20,23 @@ pub(super) fn run(file: &Path, tensors: bool, as_json: bool) -> Result<String, C
         Ok(weights) => {
             let fits = weights.check(&Device::flex()).err().map(|error| error.to_string());
             let sha256 = fsx::sha256_file(&weights.source.path)?;
-            Ok(if as_json { json_of(&weights, &sha256, fits) } else { text_of(&weights, &sha256, fits, tensors) })
+            Ok(if as_json { json_of(&weights, &sha256, fits.as_deref()) } else { text_of(&weights, &sha256, fits.as_deref(), tensors) })
         }
         Err(error) => {
             // A file that is of no known kind can still be listed.
             let Ok(source) = Source::open(file) else { return Err(error.into()) };
             let listing = if as_json {
-                format!("{:#}\n", json!({"format": source.format, "tensors": listed(&source.tensors), "problem": error.to_string()}))
+                format!(
+                    "{:#}\n",
+                    json!({"format": source.format, "tensors": listed(&source.tensors), "problem": error.to_string()})
+                )
             } else {
-                format!("{} file, {} tensors\n{}\n{error}\n", source.format, source.tensors.len(), table(&source.tensors))
+                format!(
+                    "{} file, {} tensors\n{}\n{error}\n",
+                    source.format,
+                    source.tensors.len(),
+                    table(&source.tensors)
+                )
             };
             Ok(listing)
         }
@@ -47,9 +55,8 @@ fn by_dtype(tensors: &BTreeMap<String, TensorInfo>) -> BTreeMap<String, (usize, 
 }
 
 fn table(tensors: &BTreeMap<String, TensorInfo>) -> String {
-    let row = |(name, info): (&String, &TensorInfo)| {
-        vec![name.clone(), dtype_name(info.dtype), format!("{:?}", info.shape)]
-    };
+    let row =
+        |(name, info): (&String, &TensorInfo)| vec![name.clone(), dtype_name(info.dtype), format!("{:?}", info.shape)];
     aligned(&tensors.iter().map(row).collect::<Vec<_>>())
 }
 
@@ -68,7 +75,7 @@ pub(super) fn carried(weights: &Weights) -> BTreeMap<&'static str, usize> {
     })
 }
 
-fn json_of(weights: &Weights, sha256: &str, problem: Option<String>) -> String {
+fn json_of(weights: &Weights, sha256: &str, problem: Option<&str>) -> String {
     let value = json!({
         "kind": weights.family.name,
         "what": weights.family.what,
@@ -84,7 +91,7 @@ fn json_of(weights: &Weights, sha256: &str, problem: Option<String>) -> String {
     format!("{value:#}\n")
 }
 
-fn text_of(weights: &Weights, sha256: &str, problem: Option<String>, tensors: bool) -> String {
+fn text_of(weights: &Weights, sha256: &str, problem: Option<&str>, tensors: bool) -> String {
     let model = &weights.card.model;
     let mut text = format!("{} ({}), {} file\n", weights.family.what, weights.family.name, weights.source.format);
     let mut rows = Vec::new();
@@ -109,12 +116,15 @@ fn text_of(weights: &Weights, sha256: &str, problem: Option<String>, tensors: bo
     }
     let preprocess = &weights.card.preprocess;
     if model.image().is_some() {
-        row("images", format!("{} px, mean {:?}, deviation {:?}", preprocess.image_size, preprocess.mean, preprocess.std));
+        row(
+            "images",
+            format!("{} px, mean {:?}, deviation {:?}", preprocess.image_size, preprocess.mean, preprocess.std),
+        );
     }
     row("sha256", sha256.to_owned());
     text += &aligned(&rows);
     if let Some(problem) = problem {
-        text += &format!("it cannot be used: {problem}\n");
+        text += &["it cannot be used: ", problem, "\n"].concat();
     }
     if tensors {
         text += "\n";
@@ -126,7 +136,10 @@ fn text_of(weights: &Weights, sha256: &str, problem: Option<String>, tensors: bo
 fn image_tower(image: &ImageEncoderConfig) -> String {
     match image {
         ImageEncoderConfig::Resnet(config) => {
-            format!("ResNet, {:?} of {:?}, width {}, {} channels in", config.block, config.stages, config.width, config.in_channels)
+            format!(
+                "ResNet, {:?} of {:?}, width {}, {} channels in",
+                config.block, config.stages, config.width, config.in_channels
+            )
         }
         ImageEncoderConfig::Vit(config) => format!(
             "ViT, {} layers, width {}, {} heads, patches of {} in {} px",

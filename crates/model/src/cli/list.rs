@@ -24,9 +24,9 @@ pub(super) fn run(as_json: bool) -> String {
             .iter()
             .zip(&PRESETS)
             .map(|((name, parameters, multiplications, licence, what), preset)| {
-                let published = preset.published.map(|p| {
-                    json!({"source": p.source, "revision": p.revision, "file": p.file, "sha256": p.sha256})
-                });
+                let published = preset
+                    .published
+                    .map(|p| json!({"source": p.source, "revision": p.revision, "file": p.file, "sha256": p.sha256}));
                 json!({
                     "name": name,
                     "what": what,
@@ -45,7 +45,13 @@ pub(super) fn run(as_json: bool) -> String {
         let mib = (*parameters * 4) as f64 / f64::from(1 << 20);
         let costs = *multiplications as f64 / 1e9;
         let millions = *parameters as f64 / 1e6;
-        vec![(*name).to_owned(), format!("{millions:.1} M"), format!("{costs:.1}"), format!("{mib:.0}"), (*what).to_owned()]
+        vec![
+            (*name).to_owned(),
+            format!("{millions:.1} M"),
+            format!("{costs:.1}"),
+            format!("{mib:.0}"),
+            (*what).to_owned(),
+        ]
     });
     let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
     aligned(&rows) + &format!("\nGFLOPs: multiplications of one image, or of one text of {TOKENS} tokens.\n")

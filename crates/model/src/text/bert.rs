@@ -129,7 +129,11 @@ impl BertConfig {
     fn base_layer_norm_eps() -> f64 {
         1e-12
     }
-    #[expect(clippy::trivially_copy_pass_by_ref, clippy::float_cmp, reason = "serde hands a reference; set, not computed")]
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        clippy::float_cmp,
+        reason = "serde hands a reference; set, not computed"
+    )]
     fn is_base_eps(eps: &f64) -> bool {
         *eps == Self::base_layer_norm_eps()
     }
@@ -310,14 +314,16 @@ impl Bert {
         };
         let mut x = if frozen_layers.is_some() && texts.input_ids.device().is_autodiff() {
             let plain_mask = mask.clone().without_autodiff();
-            let mut x = self.embeddings.valid().forward(texts.input_ids.without_autodiff(), self.zero_positions);
+            let mut x = self.embeddings.valid().forward(texts.input_ids.without_autodiff(), None, self.zero_positions);
             for (layer, number) in self.encoder.layer[..frozen].iter().zip(1..) {
                 x = layer.valid().forward(x, &plain_mask);
                 keep(number, &x.clone().autodiff());
             }
             x.autodiff()
         } else {
-            let mut x = self.embeddings.forward(texts.input_ids, self.zero_positions);
+            // Elsewhere no gradient reaches padding.
+            let padding = (self.pooling == Pooling::PaddedMean).then(|| texts.padding.clone());
+            let mut x = self.embeddings.forward(texts.input_ids, padding, self.zero_positions);
             for (layer, number) in self.encoder.layer[..frozen].iter().zip(1..) {
                 x = layer.forward(x, &mask);
                 keep(number, &x);
@@ -340,14 +346,17 @@ fn mean_of(tensors: Vec<Tensor<3>>) -> Option<Tensor<3>> {
 }
 
 impl BertEmbeddings {
-    /// `[B, T]` to `[B, T, D]`.
-    fn forward(&self, input_ids: Tensor<2, Int>, zero_positions: bool) -> Tensor<3> {
+    /// `[B, T]` to `[B, T, D]`; where `padding` is true the word has no gradient, as transformers' `padding_idx` has it.
+    fn forward(&self, input_ids: Tensor<2, Int>, padding: Option<Tensor<2, Bool>>, zero_positions: bool) -> Tensor<3> {
         let [b, t] = input_ids.dims();
         let device = input_ids.device();
         let last = if zero_positions { 1 } else { i64::try_from(t).unwrap_or(i64::MAX) };
         let positions = Tensor::<1, Int>::arange(0..last, &device).unsqueeze();
-        let words = self.word_embeddings.forward(input_ids);
+        let mut words = self.word_embeddings.forward(input_ids);
         let [_, _, d] = words.dims();
+        if let Some(padding) = padding {
+            words = words.clone().mask_where(padding.reshape([b, t, 1]).expand([b, t, d]), words.detach());
+        }
         let mut rest = self.position_embeddings.forward(positions); // [1, T or 1, D]
         if let Some(segments) = &self.token_type_embeddings {
             rest = rest + segments.forward(Tensor::<2, Int>::zeros([1, 1], &device));

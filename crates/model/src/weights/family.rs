@@ -312,11 +312,11 @@ fn with_bert(architecture: &mut Architecture, change: impl Fn(&mut BertConfig)) 
 
 /// Images enlarged to 299 inside a `ResNet`, local features of its third stage: MGCA and `GLoRIA`.
 fn enlarge(architecture: &mut Architecture) {
-    if let Architecture::DualEncoder(config) = architecture {
-        if let ImageEncoderConfig::Resnet(resnet) = &mut config.image {
-            resnet.upsample = Some(299);
-            resnet.local_stage = Some(3);
-        }
+    if let Architecture::DualEncoder(config) = architecture
+        && let ImageEncoderConfig::Resnet(resnet) = &mut config.image
+    {
+        resnet.upsample = Some(299);
+        resnet.local_stage = Some(3);
     }
 }
 

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::export::CARD_OF_EXPORT;
 use super::family::{FAMILIES, Family};
 use super::infer::Evidence;
+use super::positions::resample;
 use super::preprocess::preprocess_beside;
 use super::rules::{Layout, Place};
-use super::positions::resample;
 use super::source::Source;
 use super::stored::dtype_name;
 use super::tensor::{RawTensor, TensorInfo, is_float};
@@ -103,9 +103,11 @@ impl Weights {
         let evidence = Evidence { path: &source.path, tensors: &tensors, config: source.config.as_ref() };
         let card = card(&source, family, &evidence)?;
         let origin = match source.metadata.get(ORIGIN) {
-            Some(json) => serde_json::from_str(json)
-                .map(Some)
-                .map_err(|e| ModelError::MetadataValue { path: source.path.clone(), key: ORIGIN, source: e })?,
+            Some(json) => serde_json::from_str(json).map(Some).map_err(|e| ModelError::MetadataValue {
+                path: source.path.clone(),
+                key: ORIGIN,
+                source: e,
+            })?,
             None if family.name == "native" => None,
             None => Some(sorted.pieces.iter().fold(
                 Origin { family: family.name.to_owned(), prefix: prefix.to_owned(), names: BTreeMap::new() },
@@ -229,8 +231,13 @@ impl Weights {
     /// Compares the tensors under a prefix with what a module wants.
     fn compare(&self, wanted: &BTreeMap<String, Vec<usize>>, prefix: &str) -> Result<()> {
         let under = |name: &&String| name.starts_with(prefix);
-        let mut unused: Vec<String> =
-            self.tensors.keys().filter(under).filter(|name| !wanted.contains_key(*name)).cloned().collect();
+        let mut unused: Vec<String> = self
+            .tensors
+            .keys()
+            .filter(under)
+            .filter(|name| !wanted.contains_key(*name))
+            .map(|name| self.spelled(name))
+            .collect();
         unused.extend(self.unknown.iter().cloned());
         let mut mismatch = Mismatch::default();
         for (name, shape) in wanted {

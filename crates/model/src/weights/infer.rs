@@ -131,7 +131,7 @@ impl Evidence<'_> {
     fn swin(&self) -> Result<SwinConfig> {
         let stages = self.count("image_encoder.layers.");
         let table = |stage: usize| format!("image_encoder.layers.{stage}.blocks.0.attn.relative_position_bias_table");
-        let window_size = (self.size(&table(0), 0)?.isqrt() + 1) / 2;
+        let window_size = self.size(&table(0), 0)?.isqrt().div_ceil(2);
         let known = SWIN_SIZES.iter().find(|(window, _)| *window == window_size).map(|(_, size)| *size);
         let image_size = self.number(&["image_size", "img_size"]).or(known);
         Ok(SwinConfig {
@@ -155,14 +155,13 @@ impl Evidence<'_> {
         if !self.has(words) {
             return Ok(None);
         }
-        if let Some(activation) = self.config.and_then(|config| config.get("hidden_act")?.as_str()) {
-            if activation != "gelu" {
-                return Err(ModelError::Undetermined {
-                    path: self.path.to_owned(),
-                    what: format!("a network with the activation {activation}"),
-                    ask: "only `gelu` (with the error function) is read".to_owned(),
-                });
-            }
+        let activation = self.config.and_then(|config| config.get("hidden_act")?.as_str()).unwrap_or("gelu");
+        if activation != "gelu" {
+            return Err(ModelError::Undetermined {
+                path: self.path.to_owned(),
+                what: format!("a network with the activation {activation}"),
+                ask: "only `gelu` (with the error function) is read".to_owned(),
+            });
         }
         let eps = self.config.and_then(|config| config.get("layer_norm_eps")?.as_f64());
         let hidden_size = self.size(words, 1)?;

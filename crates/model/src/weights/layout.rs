@@ -7,7 +7,12 @@ pub(super) fn resnet() -> Layout {
     Layout::default()
         .carry(&[("fc.*", "classifier"), ("*.num_batches_tracked", "counters of batches")])
         .rename(&[("conv1.*", "conv1.*"), ("bn1.*", "bn1.*")])
-        .rename(&[("layer1.*", "layer1.*"), ("layer2.*", "layer2.*"), ("layer3.*", "layer3.*"), ("layer4.*", "layer4.*")])
+        .rename(&[
+            ("layer1.*", "layer1.*"),
+            ("layer2.*", "layer2.*"),
+            ("layer3.*", "layer3.*"),
+            ("layer4.*", "layer4.*"),
+        ])
 }
 
 /// The children of a torchvision `ResNet` in a `Sequential`, as edreisMD's `ConVIRT` holds them.

@@ -32,7 +32,6 @@ pub use import::{CARD_FILE, CarriedTensor, Origin, Weights};
 pub use source::Source;
 pub use tensor::{RawTensor, TensorInfo};
 
-
 use crate::{ModelError, Result};
 
 /// A tensor on the host.

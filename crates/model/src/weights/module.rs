@@ -83,7 +83,7 @@ impl ModuleVisitor for Collector {
 #[derive(Default)]
 struct Shapes {
     path: Path,
-    shapes: BTreeMap<String, Vec<usize>>,
+    found: BTreeMap<String, Vec<usize>>,
     linear: Vec<String>,
 }
 
@@ -102,7 +102,7 @@ impl ModuleVisitor for Shapes {
             shape.reverse();
             self.linear.push(self.path.name());
         }
-        self.shapes.insert(self.path.name(), shape);
+        self.found.insert(self.path.name(), shape);
     }
 }
 
@@ -191,7 +191,7 @@ pub(super) fn collect<M: Module>(module: &M) -> TensorMap {
 pub(super) fn shapes<M: Module>(module: &M) -> BTreeMap<String, Vec<usize>> {
     let mut shapes = Shapes::default();
     module.visit(&mut shapes);
-    shapes.shapes
+    shapes.found
 }
 
 /// Names of the matrices that lie the other way round in files.

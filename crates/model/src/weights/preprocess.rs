@@ -15,7 +15,7 @@ pub(super) fn preprocess_beside(folder: &Path, usual: Preprocess) -> Preprocess 
         small.then(|| serde_json::from_slice(&std::fs::read(&path).ok()?).ok()).flatten()
     };
     if let Some(config) = read("preprocessor_config.json") {
-        return of_hugging_face(&config, usual);
+        return of_hugging_face(&config, &usual);
     }
     match read("config.json").as_ref().and_then(|config| config.get("pretrained_cfg")) {
         Some(config) => of_timm(config, usual),
@@ -36,7 +36,7 @@ fn side(value: Option<&Value>) -> Option<usize> {
     usize::try_from(side).ok().filter(|side| (32..=4096).contains(side))
 }
 
-fn of_hugging_face(config: &Value, usual: Preprocess) -> Preprocess {
+fn of_hugging_face(config: &Value, usual: &Preprocess) -> Preprocess {
     let channels = usual.mean.len();
     let flag = |key: &str| config.get(key).and_then(Value::as_bool);
     let crops = flag("do_center_crop").unwrap_or(false);

@@ -69,10 +69,8 @@ fn a_frozen_part_pools_the_same() {
     let config = BertConfig { pooling: Pooling::PaddedMean, pooled_layers: vec![1, 2, 3], ..config };
     let tracked = device().autodiff();
     let model = golden.load(config.init(&tracked), "bert.param.");
-    let input = TextInput {
-        input_ids: golden.ids("input_ids", &tracked),
-        padding: golden.padding("attention_mask", &tracked),
-    };
+    let input =
+        TextInput { input_ids: golden.ids("input_ids", &tracked), padding: golden.padding("attention_mask", &tracked) };
     let features = model.forward(input, Some(2)).global;
     assert_close("frozen", &host(features), golden.host("bert.medclip.features"), STACK);
 }

@@ -24,7 +24,6 @@ use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-
 use archive::{Archive, Region};
 use error::Result;
 pub use error::{TorchError, TorchProblem};
