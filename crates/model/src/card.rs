@@ -102,7 +102,7 @@ pub struct Provenance {
     /// Licence, as far as it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub licence: Option<String>,
-    /// SHA-256 of the resolved configuration of the run.
+    /// SHA-256 of the values of the run's configuration that decide what is learned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub config_sha256: Option<String>,
     /// Family of the file that they were imported from.

@@ -66,6 +66,9 @@ pub struct RunSection {
     /// States of updates that this divides are kept for ever; 0 keeps the last two alone.
     #[serde(default)]
     pub keep_every: u64,
+    /// Licence of the weights to come, for their card.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub licence: Option<String>,
 }
 
 fn default_save_every() -> u64 {

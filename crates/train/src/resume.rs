@@ -15,7 +15,8 @@ use crate::error::TrainError;
 use crate::recipe::Recipe;
 
 /// Keys that change nothing of what is learned: a run may go on under other values.
-const FREE: [&str; 8] = [
+const FREE: [&str; 9] = [
+    "run.licence",
     "run.log_every",
     "run.save_every",
     "run.keep_every",
@@ -100,6 +101,18 @@ pub fn compare_origin(run: &RunDir, old: &Origin, new: &Origin) -> Result<(), Tr
 /// If the configuration cannot be written as text.
 pub fn environment(recipe: &Recipe, device: &str) -> Result<Environment, TrainError> {
     Ok(Environment::new(device, &compiled(), &config::sha256(recipe)?))
+}
+
+/// SHA-256 of the values that decide what is learned, for the card of the weights: runs that must end alike have the same.
+///
+/// # Errors
+/// If the configuration cannot be written as text.
+pub fn learned_sha256(recipe: &Recipe) -> Result<String, TrainError> {
+    // Phantoms that are held out are for the figures alone.
+    let counts = |key: &str| !FREE.contains(&key) && key != "data.source.test";
+    let lines = config::flat(recipe)?.into_iter().filter(|(key, _)| counts(key));
+    let text: Vec<String> = lines.map(|(key, value)| format!("{key} = {value}\n")).collect();
+    Ok(data::fsx::sha256_hex(text.concat().as_bytes()))
 }
 
 /// An error where there are differences.

@@ -12,7 +12,7 @@ use data::record::Dataset;
 use data::rng::{Purpose, key};
 use data::source::parts::{Parts, SourceConfig};
 use data::text::Tokenizer;
-use engine::checkpoint::{Architecture, Card, Checkpoint, TextCard};
+use engine::checkpoint::{Architecture, Card, Checkpoint, Provenance, TextCard};
 use engine::clock::{Stopwatch, peak_memory_bytes};
 use engine::fit::{FitConfig, Start, fit, update};
 use engine::interrupt::Interrupts;
@@ -241,6 +241,13 @@ impl Setup<'_> {
     fn card(&self, objective: &str, architecture: Architecture) -> Result<Card, TrainError> {
         let data = &self.recipe.data;
         let mut card = Card::new(objective, architecture, self.recipe.preprocess());
+        let fingerprint = self.train.fingerprint();
+        card.provenance = Provenance {
+            data: vec![format!("{} sha256:{fingerprint}", self.parts.train.name)],
+            licence: self.recipe.run.licence.clone(),
+            config_sha256: Some(resume::learned_sha256(self.recipe)?),
+            imported: None,
+        };
         card.text = Some(TextCard {
             tokenizer_sha256: self.tokenizer.sha256().to_owned(),
             lowercase: data.tokenizer.lowercase,

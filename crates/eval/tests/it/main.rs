@@ -3,5 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "tests on inputs of their own")]
 
 mod cli;
+mod embed;
 mod metric;
 mod prop_metric;

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 mod bert;
+mod commands;
 mod device;
 mod fuzz_replay;
 mod heads;
