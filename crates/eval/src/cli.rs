@@ -1,6 +1,9 @@
 //! The command line of `eval`.
 
+mod compute;
+mod downstream;
 mod embed;
+mod predict;
 
 use std::path::PathBuf;
 
@@ -19,9 +22,8 @@ use serde_json::{Map, Value, json};
 
 use crate::error::Result;
 use crate::export::export;
-use crate::linear_probe::ProbeConfig;
 use crate::metric::Bootstrap;
-use crate::tasks::{ProbeParts, Tools, Towers, probe};
+use crate::tasks::{Tools, Towers};
 
 /// Evaluates a checkpoint.
 #[derive(Debug, Parser)]
@@ -56,20 +58,9 @@ enum Task {
         #[arg(long, value_delimiter = ',', default_values_t = [1, 5, 10, 50])]
         k: Vec<usize>,
     },
-    /// Fits logistic regression on frozen image features.
-    LinearProbe {
-        #[command(flatten)]
-        common: Common,
-        /// Learning rate.
-        #[arg(long, default_value_t = ProbeConfig::default().lr)]
-        lr: f64,
-        /// Longest training in epochs.
-        #[arg(long, default_value_t = ProbeConfig::default().max_epochs)]
-        epochs: u64,
-        /// Seed of order, dropout and the initial layer.
-        #[arg(long, default_value_t = 0)]
-        seed: u64,
-    },
+    LinearProbe(downstream::ProbeArgs),
+    FineTune(downstream::FineTuneArgs),
+    Predict(predict::PredictArgs),
     /// Writes what the towers make of images, texts or ready tensors.
     Embed(embed::EmbedArgs),
     /// Writes the encoders under the names that torchvision and transformers load.
@@ -207,10 +198,9 @@ pub fn main(cli: &Cli) -> Result<String> {
         Task::Retrieval { common, k } => (common, "retrieval", run_retrieval(common, k)?),
         Task::Embed(args) => return embed::run(args),
         Task::Export(args) => return run_export(args),
-        Task::LinearProbe { common, lr, epochs, seed } => {
-            let config = ProbeConfig { lr: *lr, max_epochs: *epochs, seed: *seed, ..ProbeConfig::default() };
-            (common, "linear_probe", run_probe(common, &config)?)
-        }
+        Task::LinearProbe(args) => return args.run(),
+        Task::FineTune(args) => return args.run(),
+        Task::Predict(args) => return args.run(),
     };
     let figures = Value::Object(Map::from_iter([(name.to_owned(), figures)]));
     Ok(if common.json { format!("{figures:#}\n") } else { format!("{}\n", crate::show::table(&figures)) })
@@ -248,13 +238,4 @@ fn run_retrieval(common: &Common, ks: &[usize]) -> Result<Value> {
         Some(categories) => json!(towers.retrieval_by_category(categories, &Prompts::phantom())?),
         None => json!(towers.retrieval_by_pairs(&dataset)?),
     })
-}
-
-fn run_probe(common: &Common, config: &ProbeConfig) -> Result<Value> {
-    let tools = common.tools(&[])?;
-    let checkpoint = Checkpoint::read(&common.weights)?;
-    let encoder = checkpoint.image_encoder(&tools.device)?;
-    let parts = common.parts()?;
-    let parts = ProbeParts { train: &parts.train, validate: &parts.validate, test: &parts.test };
-    Ok(json!(probe("linear probe", &encoder, &checkpoint.card.preprocess, parts, config, &tools)?))
 }

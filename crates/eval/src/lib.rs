@@ -1,15 +1,18 @@
-//! Evaluation: metrics, zero-shot classification, retrieval and linear probes of any checkpoint.
+//! Evaluation: metrics, zero-shot classification, retrieval, linear probes, fine-tuning and predictions of any checkpoint.
 
 pub mod classes;
 pub mod cli;
+pub mod downstream;
 pub mod embed;
 pub mod error;
 pub mod export;
 pub mod linear_probe;
 pub mod metric;
+pub mod predict;
 pub mod ranking;
 pub mod retrieval;
 pub mod show;
+pub mod supervised;
 pub mod tasks;
 pub mod vectors;
 pub mod zero_shot;

@@ -127,10 +127,34 @@ impl Head {
     }
 }
 
+/// Scores of a probe.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Probed {
+    /// The best mean AUROC on the validation images.
+    pub validation: f64,
+    /// Scores of the test images, `[K][N]`.
+    pub scores: Vec<Vec<f32>>,
+}
+
 /// Fits a linear layer on `train`, keeps the epoch with the best score on `validate`, and scores `test`.
 ///
 /// # Errors
 /// If the validation data do not have both labels of any class.
+pub fn probe_scores(
+    train: &ProbeSet<'_>,
+    validate: &ProbeSet<'_>,
+    test: &ProbeSet<'_>,
+    config: &ProbeConfig,
+    device: &Device,
+) -> Result<Probed> {
+    let (validation, head) = fit(train, validate, config, device)?;
+    Ok(Probed { validation, scores: test.scores(&head, device) })
+}
+
+/// AUROC of [`probe_scores`].
+///
+/// # Errors
+/// As [`probe_scores`].
 pub fn linear_probe(
     train: &ProbeSet<'_>,
     validate: &ProbeSet<'_>,
@@ -139,12 +163,13 @@ pub fn linear_probe(
     bootstrap: &Bootstrap,
     device: &Device,
 ) -> Result<ClassFigures> {
-    let head = fit(train, validate, config, device)?;
+    let scores = probe_scores(train, validate, test, config, device)?.scores;
     let columns: Vec<(String, usize)> = test.dataset.classes.iter().cloned().zip(0..).collect();
-    class_figures(test.dataset, test.images, &columns, &test.scores(&head, device), bootstrap)
+    class_figures(test.dataset, test.images, &columns, &scores, bootstrap)
 }
 
-fn fit(train: &ProbeSet<'_>, validate: &ProbeSet<'_>, config: &ProbeConfig, device: &Device) -> Result<Head> {
+/// The head of the best epoch and its score on `validate`.
+fn fit(train: &ProbeSet<'_>, validate: &ProbeSet<'_>, config: &ProbeConfig, device: &Device) -> Result<(f64, Head)> {
     let tracked = device.clone().autodiff();
     tracked.seed(key(config.seed, Purpose::Init, 0, 0));
     let mut head = Head {
@@ -187,5 +212,5 @@ fn fit(train: &ProbeSet<'_>, validate: &ProbeSet<'_>, config: &ProbeConfig, devi
             break;
         }
     }
-    Ok(best.1)
+    Ok(best)
 }

@@ -42,14 +42,14 @@ pub struct Tools {
 
 /// A data set whose images are decoded on demand.
 #[derive(Debug)]
-struct Opened<'a> {
-    dataset: &'a Dataset,
-    store: ImageStore,
-    images: Vec<(usize, usize)>,
+pub(crate) struct Opened<'a> {
+    pub(crate) dataset: &'a Dataset,
+    pub(crate) store: ImageStore,
+    pub(crate) images: Vec<(usize, usize)>,
 }
 
 impl Tools {
-    fn open<'a>(&self, dataset: &'a Dataset, preprocess: &Preprocess) -> Result<Opened<'a>> {
+    pub(crate) fn open<'a>(&self, dataset: &'a Dataset, preprocess: &Preprocess) -> Result<Opened<'a>> {
         if dataset.studies.is_empty() {
             let what = "this part has no studies: use more data or another split".to_owned();
             return Err(EvalError::Unfit { data: dataset.name.clone(), what });
@@ -64,7 +64,7 @@ impl Tools {
         self.interrupts.signal().map_or(Ok(()), |signal| Err(EvalError::Interrupted { signal }))
     }
 
-    fn progress<T>(&self, label: &str, total: usize, body: impl FnOnce(Tick<'_>) -> Result<T>) -> Result<T> {
+    pub(crate) fn progress<T>(&self, label: &str, total: usize, body: impl FnOnce(Tick<'_>) -> Result<T>) -> Result<T> {
         let progress = Progress::new(self.ui, label, total as u64);
         let result = body(&|done| {
             progress.set(done as u64, "");
@@ -166,6 +166,49 @@ pub struct ProbeParts<'a> {
     pub test: &'a Dataset,
 }
 
+/// The parts of a probe, opened: their images with their features.
+#[derive(Debug)]
+pub(crate) struct Featured<'a> {
+    parts: Vec<(Opened<'a>, usize, Vec<f32>)>,
+}
+
+impl<'a> Featured<'a> {
+    /// Features of all images of training, validation and test; `label` names the work in the progress display.
+    pub(crate) fn new(
+        label: &str,
+        encoder: &ImageEncoder,
+        preprocess: &Preprocess,
+        parts: ProbeParts<'a>,
+        tools: &Tools,
+    ) -> Result<Self> {
+        let opened = [parts.train, parts.validate, parts.test].map(|part| tools.open(part, preprocess));
+        let opened = opened.into_iter().collect::<Result<Vec<_>>>()?;
+        let total = opened.iter().map(|part| part.images.len()).sum();
+        let parts = tools.progress(label, total, |tick| {
+            let mut before = 0;
+            let mut featured = Vec::new();
+            for part in opened {
+                let shifted = |done: usize| tick(before + done);
+                let (store, images) = (&part.store, &part.images);
+                let (width, rows) =
+                    image_features(encoder, store, images, preprocess, tools.batch_size, &tools.device, &shifted)?;
+                before += part.images.len();
+                featured.push((part, width, rows));
+            }
+            Ok(featured)
+        })?;
+        Ok(Self { parts })
+    }
+
+    /// Training, validation and test.
+    pub(crate) fn sets(&self) -> [ProbeSet<'_>; 3] {
+        [0, 1, 2].map(|i| {
+            let (part, width, rows) = &self.parts[i];
+            ProbeSet { dataset: part.dataset, images: &part.images, features: rows, width: *width }
+        })
+    }
+}
+
 /// A linear probe of an image encoder; `label` names it in the progress display.
 ///
 /// # Errors
@@ -178,31 +221,9 @@ pub fn probe(
     config: &ProbeConfig,
     tools: &Tools,
 ) -> Result<ClassFigures> {
-    let opened = [parts.train, parts.validate, parts.test].map(|part| tools.open(part, preprocess));
-    let opened = opened.into_iter().collect::<Result<Vec<_>>>()?;
-    let total = opened.iter().map(|part| part.images.len()).sum();
-    let features = tools.progress(label, total, |tick| {
-        let mut before = 0;
-        let mut rows = Vec::new();
-        for part in &opened {
-            let shifted = |done: usize| tick(before + done);
-            let (store, images) = (&part.store, &part.images);
-            rows.push(image_features(encoder, store, images, preprocess, tools.batch_size, &tools.device, &shifted)?);
-            before += part.images.len();
-        }
-        Ok(rows)
-    })?;
-    let sets: Vec<ProbeSet<'_>> = opened
-        .iter()
-        .zip(&features)
-        .map(|(part, (width, rows))| ProbeSet {
-            dataset: part.dataset,
-            images: &part.images,
-            features: rows,
-            width: *width,
-        })
-        .collect();
-    linear_probe(&sets[0], &sets[1], &sets[2], config, &tools.bootstrap, &tools.device)
+    let featured = Featured::new(label, encoder, preprocess, parts, tools)?;
+    let [train, validate, test] = featured.sets();
+    linear_probe(&train, &validate, &test, config, &tools.bootstrap, &tools.device)
 }
 
 /// AUROC of a classifier on a data set that labels its classes.

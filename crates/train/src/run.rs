@@ -25,6 +25,7 @@ use engine::state::store::StateStore;
 use engine::state::writer::StateWriter;
 use engine::state::{Origin, SavedState, Snapshot};
 use eval::metric::Bootstrap;
+use eval::supervised::Supervised;
 use eval::tasks::{ProbeParts, Tools, Towers, classify, probe};
 use model::DualEncoder;
 use model::head::classifier::ImageClassifierConfig;
@@ -34,7 +35,6 @@ use serde_json::{Map, Value, json};
 
 use crate::error::TrainError;
 use crate::objective::convirt::ConVirt;
-use crate::objective::supervised::Supervised;
 use crate::observe::{Recorder, Totals};
 use crate::recipe::{ObjectiveConfig, Recipe, Resolved, SupervisedConfig};
 use crate::resume;

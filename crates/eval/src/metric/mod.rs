@@ -13,6 +13,7 @@ mod precision_at_k;
 mod recall_at_k;
 pub mod retrieval;
 mod sorted_scores;
+mod stratified;
 
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,7 @@ pub use precision_at_k::{chance_precision_at_k, precision_at_k};
 pub use recall_at_k::{chance_median_rank, chance_recall_at_k, median_rank, recall_at_k};
 pub use retrieval::QueryResult;
 pub use sorted_scores::SortedScores;
+pub use stratified::{by_stratum, mean_auroc_difference, mean_auroc_interval};
 
 /// Why a metric cannot be computed at all (as opposed to being undefined, which is `None`).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "tests on inputs of their own")]
 
 mod cli;
+mod downstream;
 mod embed;
+mod labelled;
 mod metric;
 mod prop_metric;

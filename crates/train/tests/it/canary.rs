@@ -101,11 +101,16 @@ fn no_command_lets_a_marker_out() {
             run("eval", &[task, "--weights", "runs/pairs", "--data", &csv, "--resamples", "20", "-vv"]);
             run("eval", &[task, "--weights", "runs/pairs", "--data", &csv, "--resamples", "20", "-vv", "--json"]);
         }
+        let tuned = format!("runs/tuned-{name}");
+        let brief = ["--head-steps", "1", "--epochs", "1", "--resamples", "20", "-vv", "--out", &tuned];
+        run("eval", &[&["fine-tune", "--weights", "runs/pairs", "--data", &csv], &brief[..]].concat());
+        run("eval", &["predict", "--weights", "runs/tuned-pairs", "--images", &csv, "--out", "predicted.csv", "-vv"]);
         // What is prepared is data again and holds texts and ids, but no image name.
         let prepared = format!("prepared/{name}");
         run("data", &["prepare", "pairs", "--root", &csv, "--out", &prepared, "--size", "32", "-vvv"]);
     }
     assert!(folder.join("runs/pairs/eval.json").is_file(), "the whole data were refused");
+    assert!(folder.join("runs/tuned-pairs/eval.json").is_file() && folder.join("predicted.csv").is_file());
 
     // A run that ends in numbers that are none names its batches, and one that is gone on with its data.
     let pairs = train("pairs.csv");

@@ -59,7 +59,7 @@ fn mura_trains_a_classifier_and_a_probe() {
     assert_eq!((&counts["patients"], &counts["images"], &counts["texts"]), (&92.into(), &138.into(), &0.into()));
     let arguments = ["linear-probe", "--weights", "classifier", "--data", "prepared/pairs.csv", "--json"];
     let figures = run(&eval, &arguments);
-    assert!(figures["linear_probe"]["macro_auroc"]["value"].is_number(), "{figures:#}");
+    assert!(figures["test"]["auroc"]["macro"]["value"].is_number(), "{figures:#}");
     // Two encoders need texts, and the refusal says so.
     let refused = place.program(&["convirt-phantom", "--set", source, "--out", "pairs"]).assert().code(3);
     let message = String::from_utf8_lossy(&refused.get_output().stderr).into_owned();

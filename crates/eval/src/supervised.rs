@@ -1,4 +1,5 @@
-//! Supervised classification of the image: the ceiling that pretraining is measured against.
+//! Supervised classification of the image, as an objective of [`engine::fit`]: what fine-tuning trains, and the ceiling that
+//! pretraining is measured against.
 //!
 //! Shape letters: `B` images, `K` classes.
 

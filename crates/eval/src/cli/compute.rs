@@ -1,0 +1,40 @@
+//! Where a command computes and how it shows progress.
+
+use clap::Args;
+use engine::device::DeviceSpec;
+use engine::interrupt::Interrupts;
+use engine::progress::Ui;
+
+use crate::error::Result;
+use crate::metric::Bootstrap;
+use crate::tasks::Tools;
+
+#[derive(Debug, Args)]
+pub(super) struct Compute {
+    /// Images encoded at once; changes speed and memory, not figures.
+    #[arg(long, default_value_t = 32)]
+    batch_size: usize,
+    /// auto, cpu, cuda[:n], wgpu[:n], vulkan[:n] or ndarray, among those compiled in.
+    #[arg(long, default_value = "auto", env = "ROENTGEN_DEVICE")]
+    device: String,
+    /// auto, plain or bars.
+    #[arg(long, default_value = "auto")]
+    ui: Ui,
+}
+
+impl Compute {
+    /// The tools of a task that needs no cut-offs, with the usual intervals.
+    pub(super) fn tools(&self) -> Result<Tools> {
+        let (device, _) = self.device.parse::<DeviceSpec>()?.open()?;
+        Ok(Tools {
+            device,
+            ui: self.ui,
+            batch_size: self.batch_size.max(1),
+            ks: Vec::new(),
+            bootstrap: Bootstrap::default(),
+            cache_bytes: 0,
+            // Nothing is written before the end: a signal may end the program as it is.
+            interrupts: Interrupts::default(),
+        })
+    }
+}
