@@ -105,7 +105,7 @@ impl LabelledArgs {
     }
 
     /// The figures with the parts that they come from.
-    fn figures(labelled: &Labelled, test: Map<String, Value>) -> Value {
+    fn figures(labelled: &Labelled, test: &Map<String, Value>) -> Value {
         json!({ "data": labelled.counts(), "test": test })
     }
 
@@ -142,7 +142,7 @@ impl ProbeArgs {
             protocol: ProbeConfig { max_epochs: self.epochs, ..ProbeConfig::default() },
             stratify: args.stratify.is_some(),
         };
-        let figures = LabelledArgs::figures(&labelled, task.run(&checkpoint, &labelled, &tools)?);
+        let figures = LabelledArgs::figures(&labelled, &task.run(&checkpoint, &labelled, &tools)?);
         Ok(args.print(&labelled, &figures))
     }
 }
@@ -219,7 +219,7 @@ impl FineTuneArgs {
             stratify: args.stratify.is_some(),
         };
         let tuned = task.run(&checkpoint, &labelled, &tools)?;
-        let figures = LabelledArgs::figures(&labelled, tuned.figures);
+        let figures = LabelledArgs::figures(&labelled, &tuned.figures);
         if let Some(out) = out {
             checkpoint::save(&out.model(), &tuned.model, &tuned.card)?;
             out.write_eval(&figures)?;

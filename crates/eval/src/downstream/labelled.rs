@@ -63,14 +63,14 @@ impl LabelledConfig {
             let test = self.read_csv(file, "test row", Some(&all.classes))?;
             leave_out_patients_of(&test, &mut all);
             split_missing(&mut all, false)?;
-            let mut labelled = parts(all, format!("the rows of {}", test.name));
+            let mut labelled = parts(&all, format!("the rows of {}", test.name));
             labelled.test = test;
             labelled
         } else {
             let named = all.studies.iter().any(|study| study.split == Split::Test);
             split_missing(&mut all, !named)?;
             let by = if named { "the rows that the split column names" } else { "patients that were split off" };
-            parts(all, by.to_owned())
+            parts(&all, by.to_owned())
         };
         check_parts(&labelled)?;
         if let Some(column) = &self.stratify
@@ -204,7 +204,7 @@ fn split_missing(all: &mut Dataset, test: bool) -> Result<()> {
         SplitConfig { validate: share(!has_validation, usual.validate), test: share(test, usual.test), ..usual };
     let (mut train, named): (Vec<Study>, Vec<Study>) =
         std::mem::take(&mut all.studies).into_iter().partition(|study| study.split == Split::Train);
-    if !(has_validation && !test) {
+    if test || !has_validation {
         let mut rest = Dataset { studies: train, ..all.clone() };
         split_by_patient(&mut rest, &config)?;
         train = rest.studies;
@@ -214,7 +214,7 @@ fn split_missing(all: &mut Dataset, test: bool) -> Result<()> {
     Ok(check_leaks(all)?)
 }
 
-fn parts(all: Dataset, tested_on: String) -> Labelled {
+fn parts(all: &Dataset, tested_on: String) -> Labelled {
     let part = |split| Dataset { studies: all.split(split), name: all.name.clone(), classes: all.classes.clone() };
     Labelled { train: part(Split::Train), validate: part(Split::Validate), test: part(Split::Test), tested_on }
 }

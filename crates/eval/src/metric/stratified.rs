@@ -79,12 +79,13 @@ mod tests {
         let groups = by_stratum(&scores, &labels, &strata, 3, &clusters).unwrap();
         assert_eq!(groups.iter().map(|group| group.auroc(None)).collect::<Vec<_>>(), [Some(0.5), Some(1.0), None]);
         let bootstrap = Bootstrap { resamples: 100, ..Bootstrap::default() };
-        let one = mean_auroc_interval(&[groups.clone()], &clusters, &bootstrap);
+        let one = mean_auroc_interval(std::slice::from_ref(&groups), &clusters, &bootstrap);
         assert_eq!((one.value, one.chance), (Some(0.75), Some(0.5)));
         // A class with two groups weighs as much as one with one.
         let two = mean_auroc_interval(&[groups.clone(), groups[..1].to_vec()], &clusters, &bootstrap);
         assert_eq!(two.value, Some(0.625));
-        let same = mean_auroc_difference(&[groups.clone()], &[groups], &clusters, &bootstrap);
+        let same =
+            mean_auroc_difference(std::slice::from_ref(&groups), std::slice::from_ref(&groups), &clusters, &bootstrap);
         assert_eq!((same.value, same.low, same.high), (Some(0.0), Some(0.0), Some(0.0)));
     }
 

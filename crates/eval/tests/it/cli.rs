@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::time::Duration;
 
 use assert_cmd::Command;
@@ -28,10 +27,8 @@ struct Workplace(TempDir);
 
 impl Workplace {
     fn new() -> Self {
-        // Burn's random generator is one per process.
-        static GENERATOR: Mutex<()> = Mutex::new(());
         let folder = tempfile::tempdir().unwrap();
-        let lock = GENERATOR.lock().unwrap();
+        let lock = super::GENERATOR.lock().unwrap();
         write_weights(folder.path());
         drop(lock);
         write_pairs(folder.path());

@@ -223,20 +223,20 @@ fn figures_of_repetitions_are_means_and_differences_are_paired() {
     let studies = rows.into_iter().enumerate().map(study).collect();
     let part = Dataset { name: "six".to_owned(), classes: vec!["A".to_owned()], studies };
     // Pairs in the right order: 6 of 9, within PA 2 of 2, within AP 1 of 1.
-    let first = vec![vec![0.9, 0.1, 0.2, 0.8, 0.0, 0.5]];
+    let first = [vec![vec![0.9, 0.1, 0.2, 0.8, 0.0, 0.5]]];
     // 5 of 9, 0 of 2, 1 of 1.
-    let second = vec![vec![0.1, 0.9, 0.2, 0.8, 1.0, 0.5]];
+    let second = [vec![vec![0.1, 0.9, 0.2, 0.8, 1.0, 0.5]]];
     let bootstrap = Bootstrap { resamples: 50, ..Bootstrap::default() };
     let test = TestPart::new(&part, true).unwrap();
-    let figures = test.figures(&[first.clone(), second.clone()], &bootstrap).unwrap();
+    let figures = test.figures(&[first.clone(), second.clone()].concat(), &bootstrap).unwrap();
     let value = |figure: &Value| figure["value"].as_f64().unwrap();
     assert!((value(&figures["auroc"]["per_class"]["A"]) - 11.0 / 18.0).abs() < 1e-12);
     assert!((value(&figures["auroc"]["macro"]) - 11.0 / 18.0).abs() < 1e-12);
     assert!((value(&figures["auroc_stratified"]["per_class"]["A"]) - 0.75).abs() < 1e-12);
-    let difference = test.difference(&[first.clone()], &[second.clone()], &bootstrap).unwrap();
+    let difference = test.difference(&first, &second, &bootstrap).unwrap();
     assert!((value(&difference["per_class"]["A"]) - 0.5).abs() < 1e-12, "{difference}");
     let whole = TestPart::new(&part, false).unwrap();
-    let difference = whole.difference(&[first.clone()], &[second], &bootstrap).unwrap();
+    let difference = whole.difference(&first, &second, &bootstrap).unwrap();
     assert!((value(&difference["macro"]) - 1.0 / 9.0).abs() < 1e-12, "{difference}");
-    assert!(!whole.figures(&[first], &bootstrap).unwrap().contains_key("auroc_stratified"));
+    assert!(!whole.figures(&first, &bootstrap).unwrap().contains_key("auroc_stratified"));
 }

@@ -8,3 +8,6 @@ mod embed;
 mod labelled;
 mod metric;
 mod prop_metric;
+
+/// Held by whoever draws initial weights: Burn's random generator is one per process.
+static GENERATOR: std::sync::Mutex<()> = std::sync::Mutex::new(());

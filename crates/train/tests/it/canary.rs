@@ -23,7 +23,7 @@ fn plant(folder: &Path) {
         let path = folder.join(&name);
         data::fsx::create_dir_all(path.parent().unwrap()).unwrap();
         data::fsx::write_atomic(&path, &encode::png(&picture).unwrap()).unwrap();
-        let label = if index % 2 == 0 { "edema" } else { "" };
+        let label = if index % 2 == 0 { "edema" } else { "normal" };
         writeln!(
             csv,
             "{name},\"The {MARKER}{index} heart is large. No {MARKER} effusion is seen.\",{label},{MARKER}-p{index},\
