@@ -192,7 +192,6 @@ fn fine_tuning_learns_and_its_classifier_predicts() {
     let protocol = ["--head-steps", "4", "--epochs", "12", "--lr", "1e-2", "--train-batch", "16"];
     let figures = place.figures(&[&task, &QUESTION[..], &protocol].concat());
     // Fresh weights know nothing of squares; 12 epochs of 4 steps are enough to find most.
-    eprintln!("AUROC {figures:#}");
     assert!(value(&figures, "test.auroc.macro") > 0.8, "{figures:#}");
     let kept: Value = serde_json::from_slice(&std::fs::read(place.path("tuned/eval.json")).unwrap()).unwrap();
     assert_eq!(kept, figures);
