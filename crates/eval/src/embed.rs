@@ -25,6 +25,18 @@ pub fn all_images(store: &ImageStore, num_studies: usize) -> Vec<(usize, usize)>
     (0..num_studies).flat_map(|study| (0..store.num_images(study)).map(move |image| (study, image))).collect()
 }
 
+/// An image as an encoder sees it.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn seen(store: &ImageStore, study: usize, image: usize, preprocess: &Preprocess) -> data::error::Result<Plane> {
+    let size = preprocess.image_size;
+    match preprocess.framing {
+        None => store.load_square(study, image, size),
+        Some(Framing { fit, side }) => store.load_centre(study, image, fit == Fit::Pad, side.max(size), size),
+    }
+}
+
 /// Runs `forward` over images, batch by batch; returns its rows one after another and their width.
 ///
 /// # Errors
@@ -41,10 +53,7 @@ pub fn map_images(
     let size = preprocess.image_size;
     let (mut width, mut rows) = (0, Vec::new());
     for (done, chunk) in images.chunks(batch_size.max(1)).enumerate() {
-        let load = |&(s, i): &(usize, usize)| match preprocess.framing {
-            None => store.load_square(s, i, size),
-            Some(Framing { fit, side }) => store.load_centre(s, i, fit == Fit::Pad, side.max(size), size),
-        };
+        let load = |&(study, image): &(usize, usize)| seen(store, study, image, preprocess);
         let planes: Vec<Plane> = chunk.par_iter().map(load).collect::<data::error::Result<_>>()?;
         let pixels: Vec<f32> = planes.into_iter().flat_map(|plane| plane.data).collect();
         let output = forward(preprocess.images(&pixels, chunk.len(), size, device));

@@ -9,8 +9,10 @@ use data::record::{Dataset, ImageSource, Phi, Split, Study};
 use data::source::image_list::{self, Listed};
 use data::store::ImageStore;
 use engine::checkpoint::Checkpoint;
+use model::card::Preprocess;
 use rayon::prelude::*;
 
+use crate::embed::seen;
 use crate::error::{EvalError, Result};
 use crate::tasks::Tools;
 
@@ -57,7 +59,7 @@ pub fn predict(
     let mut unreadable = 0;
     tools.progress("predict", listed.len(), |tick| {
         for (chunk, first) in listed.chunks(tools.batch_size.max(1)).zip((0..).step_by(tools.batch_size.max(1))) {
-            let planes = decode(chunk, preprocess.source_size, size);
+            let planes = decode(chunk, preprocess);
             let sound: Vec<&Plane> = planes.iter().filter_map(|plane| plane.as_ref().ok()).collect();
             let pixels: Vec<f32> = sound.iter().flat_map(|plane| plane.data.iter().copied()).collect();
             let mut probabilities = Vec::new();
@@ -94,7 +96,7 @@ fn written_to(out: &Path, error: impl Into<Box<dyn std::error::Error + Send + Sy
 }
 
 /// The images as a model sees them; what is wrong with each that cannot be read.
-fn decode(chunk: &[Listed], source_size: usize, size: usize) -> Vec<Result<Plane, String>> {
+pub(crate) fn decode(chunk: &[Listed], preprocess: &Preprocess) -> Vec<Result<Plane, String>> {
     let study = |image: &Listed| Study {
         patient_id: Phi::new(String::new()),
         study_id: Phi::new(String::new()),
@@ -106,10 +108,10 @@ fn decode(chunk: &[Listed], source_size: usize, size: usize) -> Vec<Result<Plane
         row: image.row,
     };
     let dataset = Dataset { studies: chunk.iter().map(study).collect(), ..Dataset::default() };
-    let store = ImageStore::new(&dataset, source_size, 0);
+    let store = ImageStore::new(&dataset, preprocess.source_size, 0);
     let load = |(place, image): (usize, &Listed)| match &image.path {
         Err(fault) => Err(fault.to_string()),
-        Ok(_) => store.load_square(place, 0, size).map_err(|error| match error {
+        Ok(_) => seen(&store, place, 0, preprocess).map_err(|error| match error {
             DataError::Sample { fault, .. } => fault.to_string(),
             other => other.to_string(),
         }),

@@ -10,24 +10,21 @@ use std::path::Path;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use data::batch::TextBatch;
 use data::fsx;
-use data::image::Plane;
-use data::image::decode::decode_file;
-use data::image::transform::{centre, letterbox, resize_larger_side};
 use data::source::image_list::Listed;
 use engine::checkpoint::{Architecture, Checkpoint};
 use engine::upload::texts as upload;
 use model::DualEncoder;
-use model::card::{Fit, Framing, Preprocess};
+use model::card::Preprocess;
 use model::image::{ImageEncoder, ImageFeatures};
 use model::ops::l2_normalize;
 use model::text::{TextEncoder, TextInput};
 use model::weights::stored::{self, SafetensorsFile};
 use model::weights::{RawTensor, TensorInfo};
-use rayon::prelude::*;
 use safetensors::Dtype;
 
 use crate::embed::Tick;
 use crate::error::{EvalError, Result};
+use crate::predict::decode;
 
 /// The towers that a checkpoint has.
 #[derive(Debug)]
@@ -189,29 +186,17 @@ pub fn of_images(
 ) -> Result<Vec<usize>> {
     let (size, mut bad, mut done) = (preprocess.image_size, Vec::new(), 0);
     for chunk in listed.chunks(batch_size) {
-        let planes: Vec<Option<Plane>> = chunk.par_iter().map(|image| seen(image, preprocess)).collect();
-        bad.extend(chunk.iter().zip(&planes).filter(|(_, plane)| plane.is_none()).map(|(image, _)| image.row));
+        let planes = decode(chunk, preprocess);
+        bad.extend(chunk.iter().zip(&planes).filter(|(_, plane)| plane.is_err()).map(|(image, _)| image.row));
         // A row of NaN passes through every layer as NaN and says plainly that there is no vector.
         let missing = || vec![f32::NAN; size * size];
-        let pixels: Vec<f32> = planes.into_iter().flat_map(|p| p.map_or_else(missing, |p| p.data)).collect();
+        let pixels: Vec<f32> = planes.into_iter().flat_map(|p| p.map_or_else(|_| missing(), |p| p.data)).collect();
         let images = preprocess.images(&pixels, chunk.len(), size, device);
         columns.push_image(encoders.image(images).ok_or_else(|| no_tower("image"))?)?;
         done += chunk.len();
         tick(done)?;
     }
     Ok(bad)
-}
-
-/// An image as the encoder sees it; nothing where it cannot be read.
-fn seen(image: &Listed, preprocess: &Preprocess) -> Option<Plane> {
-    let path = image.path.as_ref().ok()?;
-    let decoded = std::panic::catch_unwind(|| decode_file(path.expose())).ok()?.ok()?;
-    let decoded = resize_larger_side(decoded, preprocess.source_size);
-    let size = preprocess.image_size;
-    Some(match preprocess.framing {
-        None => letterbox(&decoded, size),
-        Some(Framing { fit, side }) => centre(&decoded, fit == Fit::Pad, side.max(size), size),
-    })
 }
 
 /// Vectors of texts.

@@ -117,13 +117,13 @@ impl FineTuneTask {
         let draws = self.repetitions.draws(&labelled.train)?;
         let test = TestPart::new(&labelled.test, self.stratify)?;
         let architecture = ImageClassifierConfig {
-            image: image_config(&checkpoint.card).clone(),
+            image: image_config(&checkpoint.card)?.clone(),
             num_classes: labelled.train.classes.len(),
             dropout: self.protocol.dropout,
         };
         architecture.validate()?;
         check_validation(&labelled.validate)?;
-        let preprocess = &checkpoint.card.preprocess;
+        let preprocess = &padded(checkpoint);
         let opened = tools.open(&labelled.test, preprocess)?;
         let mut repetitions = Vec::new();
         let mut best: Option<(f64, ImageClassifier)> = None;
@@ -159,7 +159,7 @@ impl FineTuneTask {
         tools: &Tools,
     ) -> Result<(f64, ImageClassifier)> {
         let protocol = &self.protocol;
-        let preprocess = &checkpoint.card.preprocess;
+        let preprocess = &padded(checkpoint);
         let loader = protocol.loader(train, preprocess, seed)?;
         let tracked = tools.device.clone().autodiff();
         tools.device.seed(key(seed, Purpose::Init, 0, 0));
@@ -280,6 +280,12 @@ impl FineTuneConfig {
             save_every: 0,
         }
     }
+}
+
+/// The preparation of images with padding to squares (`ConVIRT`, section 4.2), as training has it, whatever the encoder saw
+/// before.
+fn padded(checkpoint: &Checkpoint) -> Preprocess {
+    Preprocess { framing: None, ..checkpoint.card.preprocess.clone() }
 }
 
 /// Logits of the images of a part, `[K][N]`.

@@ -12,7 +12,7 @@ pub mod probe;
 use data::error::DataError;
 use data::record::Dataset;
 use data::split::fraction_by_patient;
-use engine::checkpoint::{Architecture, Card};
+use engine::checkpoint::Card;
 use model::image::ImageEncoderConfig;
 
 use crate::error::{EvalError, Result};
@@ -74,9 +74,10 @@ fn check_classes(train: &Dataset, studies: &[usize]) -> Result<()> {
 }
 
 /// Architecture of the image encoder of a checkpoint.
-pub fn image_config(card: &Card) -> &ImageEncoderConfig {
-    match &card.model {
-        Architecture::DualEncoder(config) => &config.image,
-        Architecture::ImageClassifier(config) => &config.image,
-    }
+///
+/// # Errors
+/// If it has none.
+pub fn image_config(card: &Card) -> Result<&ImageEncoderConfig> {
+    let what = || "it has no image tower: give weights that have one".to_owned();
+    card.model.image().ok_or_else(|| EvalError::Unfit { data: "the checkpoint".to_owned(), what: what() })
 }

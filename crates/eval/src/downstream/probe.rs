@@ -56,7 +56,7 @@ impl ProbeTask {
         let mut random = Vec::new();
         for draw in &draws {
             tools.device.seed(key(draw.0, Purpose::Init, 1, 0));
-            let encoder = image_config(&checkpoint.card).init(&tools.device).valid();
+            let encoder = image_config(&checkpoint.card)?.init(&tools.device).valid();
             random.push(self.fit(&features(&format!("features, random {}", draw.0), &encoder)?, draw, tools)?);
         }
         let mut figures = test.figures(&trained, &tools.bootstrap)?;
