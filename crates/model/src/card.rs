@@ -3,6 +3,8 @@
 //! A card travels in the metadata of a file and as `card.toml` beside it. It holds no time and no path, so that equal runs
 //! write equal bytes.
 
+use std::collections::BTreeMap;
+
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
@@ -92,6 +94,17 @@ pub struct TextCard {
     pub max_tokens: usize,
 }
 
+/// Published weights as they were fetched, each file checked against its hash.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Publication {
+    /// Repository on the Hugging Face hub.
+    pub source: String,
+    /// Commit of the repository.
+    pub revision: String,
+    /// SHA-256 of each file.
+    pub sha256: BTreeMap<String, String>,
+}
+
 /// Where weights come from.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -108,6 +121,9 @@ pub struct Provenance {
     /// Family of the file that they were imported from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub imported: Option<String>,
+    /// Where they were published, if they were fetched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub published: Option<Publication>,
 }
 
 /// What a checkpoint says of itself.

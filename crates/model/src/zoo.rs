@@ -1,5 +1,7 @@
 //! Architectures by name, and where published weights of them are to be had.
 
+pub mod published;
+
 use burn::module::Module;
 use burn::tensor::Device;
 
@@ -12,18 +14,7 @@ use crate::text::TextEncoderConfig;
 use crate::text::bert::{BertConfig, Pooling};
 use crate::weights;
 
-/// Weights that somebody published.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Published {
-    /// Repository on the Hugging Face hub.
-    pub source: &'static str,
-    /// Commit of the repository.
-    pub revision: &'static str,
-    /// File in it.
-    pub file: &'static str,
-    /// SHA-256 of the file.
-    pub sha256: &'static str,
-}
+pub use published::{Published, PublishedFile};
 
 /// An architecture with a name.
 #[derive(Debug)]
@@ -32,11 +23,11 @@ pub struct Preset {
     pub name: &'static str,
     /// What it is known for.
     pub what: &'static str,
-    /// Licence of the usual weights.
+    /// Licence of the weights that it is known from.
     pub licence: &'static str,
     /// The architecture.
     pub model: fn() -> Architecture,
-    /// Usual weights that can be fetched and checked.
+    /// Weights of it that can be fetched and checked; their licence may be another.
     pub published: Option<Published>,
 }
 
@@ -47,14 +38,14 @@ pub static PRESETS: [Preset; 8] = [
         what: "torchvision, timm; GLoRIA's small one",
         licence: "BSD-3-Clause",
         model: || resnet(BlockKind::Basic, [2, 2, 2, 2]),
-        published: None,
+        published: Some(published::RESNET18_A1),
     },
     Preset {
         name: "resnet50",
         what: "torchvision, timm; ConVIRT, MGCA, MedCLIP, GLoRIA, BioViL",
         licence: "BSD-3-Clause",
         model: || resnet(BlockKind::Bottleneck, [3, 4, 6, 3]),
-        published: None,
+        published: Some(published::RESNET50_A1),
     },
     Preset {
         name: "vit-base-16",
@@ -68,7 +59,7 @@ pub static PRESETS: [Preset; 8] = [
         what: "DINOv2 ViT-S/14 at 518 px, layer scale",
         licence: "Apache-2.0",
         model: || Architecture::ImageEncoder(ImageEncoderConfig::Vit(vit(518, 14, 384, 6, Some(1e-5)))),
-        published: None,
+        published: Some(published::DINOV2_SMALL),
     },
     Preset {
         name: "swin-tiny",
@@ -85,7 +76,7 @@ pub static PRESETS: [Preset; 8] = [
                 in_channels: 3,
             }))
         },
-        published: None,
+        published: Some(published::SWIN_TINY),
     },
     Preset {
         name: "bert-base",
@@ -106,7 +97,7 @@ pub static PRESETS: [Preset; 8] = [
         what: "all-MiniLM-L6-v2, sentence vectors by their mean",
         licence: "Apache-2.0",
         model: || Architecture::TextEncoder(TextEncoderConfig::Bert(bert(30_522, 384, 6, Pooling::Mean))),
-        published: None,
+        published: Some(published::MINILM_6),
     },
 ];
 

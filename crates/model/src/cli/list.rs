@@ -1,7 +1,7 @@
 //! `model list`.
 
 use burn::tensor::Device;
-use model::zoo::{PRESETS, multiplications, num_parameters};
+use model::zoo::{PRESETS, Preset, Published, multiplications, num_parameters};
 use serde_json::{Value, json};
 
 use super::aligned;
@@ -24,9 +24,11 @@ pub(super) fn run(as_json: bool) -> String {
             .iter()
             .zip(&PRESETS)
             .map(|((name, parameters, multiplications, licence, what), preset)| {
-                let published = preset
-                    .published
-                    .map(|p| json!({"source": p.source, "revision": p.revision, "file": p.file, "sha256": p.sha256}));
+                let published = preset.published.map(|p| {
+                    let files = p.files.iter().map(|f| json!({"name": f.name, "sha256": f.sha256}));
+                    let files: Vec<Value> = files.collect();
+                    json!({"source": p.source, "revision": p.revision, "licence": p.licence, "files": files})
+                });
                 json!({
                     "name": name,
                     "what": what,
@@ -54,5 +56,18 @@ pub(super) fn run(as_json: bool) -> String {
         ]
     });
     let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
-    aligned(&rows) + &format!("\nGFLOPs: multiplications of one image, or of one text of {TOKENS} tokens.\n")
+    let costs = format!("\nGFLOPs: multiplications of one image, or of one text of {TOKENS} tokens.\n");
+    aligned(&rows) + &costs + &published()
+}
+
+/// Weights that `fetch` knows: source, revision, licence and the SHA-256 of each file.
+fn published() -> String {
+    let entry = |preset: &Preset| {
+        let published = preset.published?;
+        let rows: Vec<_> = published.files.iter().map(|f| vec![format!("  {}", f.name), f.sha256.to_owned()]).collect();
+        let Published { source, licence, revision, .. } = published;
+        Some(format!("{}: {source}, {licence}, revision {revision}\n{}", preset.name, aligned(&rows)))
+    };
+    let entries: String = PRESETS.iter().filter_map(entry).collect();
+    format!("\nPublished weights (`roentgen-model fetch NAME --out FOLDER`):\n{entries}")
 }

@@ -1,6 +1,8 @@
 //! The command line of `model`.
 
 mod convert;
+mod fetch;
+mod hub;
 mod inspect;
 mod list;
 
@@ -10,6 +12,9 @@ use clap::{Parser, Subcommand};
 use data::error::DataError;
 use model::ModelError;
 use model::weights::Target;
+use model::zoo::Published;
+
+use self::hub::HubError;
 
 /// Architectures, and files of weights of any known kind.
 #[derive(Debug, Parser)]
@@ -23,6 +28,18 @@ pub(crate) struct Cli {
 enum Command {
     /// Lists architectures with their sizes and costs.
     List {
+        /// Prints JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Downloads published weights (in programs with the feature `hub`), checks every file and writes them to a new folder.
+    Fetch {
+        /// A name that `list` shows with a source.
+        #[arg(value_parser = fetch::published)]
+        name: Published,
+        /// The folder to write, which must be new or empty.
+        #[arg(long)]
+        out: PathBuf,
         /// Prints JSON.
         #[arg(long)]
         json: bool,
@@ -72,15 +89,29 @@ pub(crate) enum CliError {
     /// An output that does not suit what is written.
     #[error("{output}: {why}")]
     Output { output: PathBuf, why: &'static str },
+    /// A card that cannot be written as TOML.
+    #[error("the card of the weights cannot be written: {0}")]
+    Card(#[from] toml::ser::Error),
+    /// Downloads.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    /// A published file with other content.
+    #[error(
+        "{file} of {repository} has SHA-256 {found}, expected {expected}: nothing was written, and the copy in the cache is \
+         gone; try again, and if the hash stays wrong do not use the file, for it is not the one that was published"
+    )]
+    Hash { repository: &'static str, file: &'static str, expected: &'static str, found: String },
 }
 
 impl CliError {
-    /// 2 for wrong arguments, 4 for storage, else 1.
+    /// 2 for wrong arguments, 4 for storage and files that are not the published ones, else 1.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Data(error) => error.exit_code(),
+            Self::Hub(error) => error.exit_code(),
             Self::Output { .. } => 2,
-            Self::Model(_) => 1,
+            Self::Hash { .. } => 4,
+            Self::Model(_) | Self::Card(_) => 1,
         }
     }
 }
@@ -89,6 +120,7 @@ impl CliError {
 pub(crate) fn main(cli: &Cli) -> Result<String, CliError> {
     match &cli.command {
         Command::List { json } => Ok(list::run(*json)),
+        Command::Fetch { name, out, json } => fetch::run(name, out, *json),
         Command::Inspect { file, tensors, json } => inspect::run(file, *tensors, *json),
         Command::Convert { input, output, to, image_size, json } => {
             convert::run(input, output, *to, *image_size, *json)

@@ -8,9 +8,11 @@
 mod bert;
 mod commands;
 mod device;
+mod fetch;
 mod fuzz_replay;
 mod heads;
 mod hostile_weights;
+mod hub_server;
 mod import;
 mod reductions;
 mod resnet;
