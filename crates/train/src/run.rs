@@ -246,7 +246,7 @@ impl Setup<'_> {
             data: vec![format!("{} sha256:{fingerprint}", self.parts.train.name)],
             licence: self.recipe.run.licence.clone(),
             config_sha256: Some(resume::learned_sha256(self.recipe)?),
-            imported: None,
+            ..Provenance::default()
         };
         card.text = Some(TextCard {
             tokenizer_sha256: self.tokenizer.sha256().to_owned(),

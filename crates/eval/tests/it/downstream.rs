@@ -69,7 +69,8 @@ fn write_weights(path: &Path) {
     let image = json!({ "kind": "resnet", "block": "basic", "stages": [1, 1, 1, 1], "width": 4, "in_channels": 1 });
     let config: ImageClassifierConfig =
         serde_json::from_value(json!({ "image": image, "num_classes": 3, "dropout": 0.0 })).unwrap();
-    let preprocess = Preprocess { image_size: SIZE, source_size: SIZE, mean: vec![0.5], std: vec![0.25], framing: None };
+    let preprocess =
+        Preprocess { image_size: SIZE, source_size: SIZE, mean: vec![0.5], std: vec![0.25], framing: None };
     let mut card = Card::new("supervised", Architecture::ImageClassifier(config.clone()), preprocess);
     card.classes = ["x", "y", "z"].map(str::to_owned).to_vec();
     save(path, &config.init(&device), &card).unwrap();

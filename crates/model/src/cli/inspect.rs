@@ -20,7 +20,11 @@ pub(super) fn run(file: &Path, tensors: bool, as_json: bool) -> Result<String, C
         Ok(weights) => {
             let fits = weights.check(&Device::flex()).err().map(|error| error.to_string());
             let sha256 = fsx::sha256_file(&weights.source.path)?;
-            Ok(if as_json { json_of(&weights, &sha256, fits.as_deref()) } else { text_of(&weights, &sha256, fits.as_deref(), tensors) })
+            Ok(if as_json {
+                json_of(&weights, &sha256, fits.as_deref())
+            } else {
+                text_of(&weights, &sha256, fits.as_deref(), tensors)
+            })
         }
         Err(error) => {
             // A file that is of no known kind can still be listed.

@@ -376,9 +376,7 @@ fn card(source: &Source, family: &'static Family, evidence: &Evidence<'_>) -> Re
     }
     if family.name == "native" {
         let lost = || ModelError::Metadata { path: source.path.clone(), key: KEY };
-        return card_beside(&source.folder)
-            .filter(|card| towers_of(&card.model, evidence).is_some())
-            .ok_or_else(lost);
+        return card_beside(&source.folder).filter(|card| towers_of(&card.model, evidence).is_some()).ok_or_else(lost);
     }
     let inside = source.metadata.get(CARD_OF_EXPORT).and_then(|json| serde_json::from_str(json).ok());
     let told: Option<Card> = inside.or_else(|| card_beside(&source.folder));

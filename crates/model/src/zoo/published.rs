@@ -45,7 +45,7 @@ pub const RESNET50_A1: Published = Published {
     files: &[file("model.safetensors", "773525d5821de224f8f30c33377b7a795d7863e08522698200d3217d3f2a41bb")],
 };
 
-/// DINOv2 ViT-S/14 of Oquab et al. 2023.
+/// `DINOv2` ViT-S/14 of Oquab et al. 2023.
 pub const DINOV2_SMALL: Published = Published {
     source: "facebook/dinov2-small",
     revision: "ed25f3a31f01632728cabb09d1542f84ab7b0056",

@@ -78,8 +78,13 @@ fn the_objective_learns_it_whole_or_in_parts_and_keeps_its_bounds() {
     let device = tracked();
     let objective = |learn_temperature| {
         let config = ConVirtConfig { learn_temperature, ..ConVirtConfig::default() };
-        let preprocess =
-            engine::upload::Preprocess { image_size: 32, source_size: 32, mean: vec![0.0], std: vec![1.0], framing: None };
+        let preprocess = engine::upload::Preprocess {
+            image_size: 32,
+            source_size: 32,
+            mean: vec![0.0],
+            std: vec![1.0],
+            framing: None,
+        };
         ConVirt::new(tiny(0.0, None), config, None, preprocess)
     };
     let batch = batch(6, 32, 1);
