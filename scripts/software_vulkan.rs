@@ -9,7 +9,7 @@
 //! `software_vulkan.sh` builds this with rustc alone and names SwiftShader's library in `SOFTWARE_VULKAN_DRIVER`.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
-use std::sync::OnceLock;
+use std::sync::{Once, OnceLock};
 
 const EXTENSION: &CStr = c"VK_KHR_workgroup_memory_explicit_layout";
 /// `VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_WORKGROUP_MEMORY_EXPLICIT_LAYOUT_FEATURES_KHR`.
@@ -62,6 +62,8 @@ struct DeviceCreateInfo {
 unsafe extern "C" {
     fn dlopen(path: *const c_char, flags: c_int) -> *mut c_void;
     fn dlsym(library: *mut c_void, name: *const c_char) -> *mut c_void;
+    fn on_exit(handler: extern "C" fn(c_int, *mut c_void), argument: *mut c_void) -> c_int;
+    fn _exit(status: c_int) -> !;
 }
 
 static GET_FEATURES: OnceLock<GetFeatures> = OnceLock::new();
@@ -127,6 +129,15 @@ unsafe extern "C" fn enumerate(
     }
 }
 
+/// Ends the process where it stands, with the status that it wanted.
+///
+/// SwiftShader's threads outlive the statics that they use: a process that leaves in the usual way, handler by handler, dies
+/// of a segmentation fault every other time, after its work is done.
+extern "C" fn leave(status: c_int, _: *mut c_void) {
+    // SAFETY: what the process wrote was flushed before it began to leave.
+    unsafe { _exit(status) }
+}
+
 /// A device without the extension, of which SwiftShader knows nothing.
 unsafe extern "C" fn create_device(
     device: *mut c_void,
@@ -150,7 +161,12 @@ unsafe extern "C" fn create_device(
                 place = &mut (**place).next;
             }
         }
-        real(device, &info, allocator, out)
+        let created = real(device, &info, allocator, out);
+        static ONCE: Once = Once::new();
+        ONCE.call_once(|| {
+            on_exit(leave, std::ptr::null_mut());
+        });
+        created
     }
 }
 

@@ -120,6 +120,9 @@ pub enum ModelError {
         /// Cause.
         source: serde_json::Error,
     },
+    /// A thread that read a part of a file ended early.
+    #[error("reading the weights was interrupted; run the command again")]
+    Interrupted,
     /// A file of `PyTorch` cannot be read.
     #[error(transparent)]
     Torch(#[from] crate::weights::torch::TorchError),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Instant;
 
 use burn::tensor::Device;
 use data::fsx;
@@ -15,15 +16,18 @@ use serde_json::{Map, Value, json};
 
 use super::{CliError, aligned};
 
-pub(super) fn run(file: &Path, tensors: bool, as_json: bool) -> Result<String, CliError> {
+pub(super) fn run(file: &Path, tensors: bool, load: bool, as_json: bool) -> Result<String, CliError> {
     match Weights::open(file) {
         Ok(weights) => {
-            let fits = weights.check(&Device::flex()).err().map(|error| error.to_string());
+            let clock = Instant::now();
+            let tried = if load { loaded(&weights) } else { weights.check(&Device::flex()) };
+            let seconds = (load && tried.is_ok()).then(|| clock.elapsed().as_secs_f64());
+            let fits = tried.err().map(|error| error.to_string());
             let sha256 = fsx::sha256_file(&weights.source.path)?;
             Ok(if as_json {
-                json_of(&weights, &sha256, fits.as_deref())
+                json_of(&weights, &sha256, fits.as_deref(), seconds)
             } else {
-                text_of(&weights, &sha256, fits.as_deref(), tensors)
+                text_of(&weights, &sha256, fits.as_deref(), seconds, tensors)
             })
         }
         Err(error) => {
@@ -44,6 +48,17 @@ pub(super) fn run(file: &Path, tensors: bool, as_json: bool) -> Result<String, C
             };
             Ok(listing)
         }
+    }
+}
+
+/// Loads the network and lets it go.
+fn loaded(weights: &Weights) -> model::Result<()> {
+    let device = Device::flex();
+    match &weights.card.model {
+        Architecture::DualEncoder(config) => weights.load(config.init(&device), "").map(drop),
+        Architecture::ImageClassifier(config) => weights.load(config.init(&device), "").map(drop),
+        Architecture::ImageEncoder(config) => weights.load(config.init(&device), "image_encoder.").map(drop),
+        Architecture::TextEncoder(config) => weights.load(config.init(&device), "text_encoder.").map(drop),
     }
 }
 
@@ -79,7 +94,7 @@ pub(super) fn carried(weights: &Weights) -> BTreeMap<&'static str, usize> {
     })
 }
 
-fn json_of(weights: &Weights, sha256: &str, problem: Option<&str>) -> String {
+fn json_of(weights: &Weights, sha256: &str, problem: Option<&str>, seconds: Option<f64>) -> String {
     let value = json!({
         "kind": weights.family.name,
         "what": weights.family.what,
@@ -90,12 +105,13 @@ fn json_of(weights: &Weights, sha256: &str, problem: Option<&str>) -> String {
         "carried": carried(weights),
         "transposed": weights.transposed(&Device::flex()),
         "tensors": listed(&weights.source.tensors),
+        "loaded_seconds": seconds,
         "problem": problem,
     });
     format!("{value:#}\n")
 }
 
-fn text_of(weights: &Weights, sha256: &str, problem: Option<&str>, tensors: bool) -> String {
+fn text_of(weights: &Weights, sha256: &str, problem: Option<&str>, seconds: Option<f64>, tensors: bool) -> String {
     let model = &weights.card.model;
     let mut text = format!("{} ({}), {} file\n", weights.family.what, weights.family.name, weights.source.format);
     let mut rows = Vec::new();
@@ -126,6 +142,9 @@ fn text_of(weights: &Weights, sha256: &str, problem: Option<&str>, tensors: bool
         );
     }
     row("sha256", sha256.to_owned());
+    if let Some(seconds) = seconds {
+        row("loaded", format!("in {seconds:.2} s, all numbers finite"));
+    }
     text += &aligned(&rows);
     if let Some(problem) = problem {
         text += &["it cannot be used: ", problem, "\n"].concat();

@@ -51,6 +51,9 @@ enum Command {
         /// Lists every tensor.
         #[arg(long)]
         tensors: bool,
+        /// Loads the network as well: finds NaN and infinity, and says how long it takes.
+        #[arg(long)]
+        load: bool,
         /// Prints JSON, every tensor included.
         #[arg(long)]
         json: bool,
@@ -121,7 +124,7 @@ pub(crate) fn main(cli: &Cli) -> Result<String, CliError> {
     match &cli.command {
         Command::List { json } => Ok(list::run(*json)),
         Command::Fetch { name, out, json } => fetch::run(name, out, *json),
-        Command::Inspect { file, tensors, json } => inspect::run(file, *tensors, *json),
+        Command::Inspect { file, tensors, load, json } => inspect::run(file, *tensors, *load, *json),
         Command::Convert { input, output, to, image_size, json } => {
             convert::run(input, output, *to, *image_size, *json)
         }

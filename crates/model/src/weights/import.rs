@@ -138,9 +138,8 @@ impl Weights {
     /// # Errors
     /// If there is no such tensor or it cannot be read.
     pub fn read(&self, native: &str) -> Result<RawTensor> {
-        let no_tensor = || ModelError::NoTensor { path: self.source.path.clone(), name: native.to_owned() };
-        let mut parts = self.pieces.get(native).ok_or_else(no_tensor)?.iter();
-        let mut whole = self.source.read(parts.next().ok_or_else(no_tensor)?)?;
+        let mut parts = self.names_of(native).iter();
+        let mut whole = self.source.read(parts.next().ok_or_else(|| self.no_tensor(native))?)?;
         for part in parts {
             let part = self.source.read(part)?;
             whole.shape[0] += part.shape[0];
@@ -175,24 +174,32 @@ impl Weights {
         Ok(self)
     }
 
+    fn no_tensor(&self, native: &str) -> ModelError {
+        ModelError::NoTensor { path: self.source.path.clone(), name: native.to_owned() }
+    }
+
     /// Numbers of a tensor in single precision.
     fn numbers(&self, native: &str) -> Result<HostTensor> {
-        let raw = self.read(native)?;
-        let data = raw.to_f32().ok_or_else(|| ModelError::Dtype {
-            path: self.source.path.clone(),
-            name: self.spelled(native),
-            dtype: dtype_name(raw.dtype),
-        })?;
-        if !data.iter().all(|value| value.is_finite()) {
+        let info = self.tensors.get(native).ok_or_else(|| self.no_tensor(native))?;
+        let mut data = Vec::new();
+        for name in self.names_of(native) {
+            let part = self.source.read_f32(name)?.ok_or_else(|| ModelError::Dtype {
+                path: self.source.path.clone(),
+                name: name.clone(),
+                dtype: dtype_name(info.dtype),
+            })?;
+            if data.is_empty() { data = part } else { data.extend(part) }
+        }
+        if !all_finite(&data) {
             let report = Box::new(Mismatch { non_finite: vec![self.spelled(native)], ..Mismatch::default() });
             return Err(ModelError::Mismatch { path: self.source.path.clone(), report });
         }
         match self.grids.filter(|_| native == POSITIONS) {
             Some((from, to)) => {
-                let width = raw.shape[2];
+                let width = info.shape[2];
                 Ok(HostTensor { shape: vec![1, 1 + to * to, width], data: resample(&data, width, from, to) })
             }
-            None => Ok(HostTensor { shape: raw.shape, data }),
+            None => Ok(HostTensor { shape: info.shape.clone(), data }),
         }
     }
 
@@ -279,8 +286,13 @@ impl Weights {
         let wanted = module::shapes(&module);
         let wanted = wanted.into_iter().map(|(name, shape)| (format!("{prefix}{name}"), shape)).collect();
         self.compare(&wanted, prefix)?;
-        module::load(module, &mut |name: &str| self.numbers(&format!("{prefix}{name}")))
+        module::load(module, |name| self.numbers(&format!("{prefix}{name}")))
     }
+}
+
+/// Whether there is no NaN and no infinity. Looks at whole blocks, which a processor does many numbers at a time.
+fn all_finite(numbers: &[f32]) -> bool {
+    numbers.chunks(1024).all(|block| block.iter().fold(true, |fine, number| fine & number.is_finite()))
 }
 
 /// The names that a kind has for a tensor of ours.

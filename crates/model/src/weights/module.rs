@@ -1,6 +1,7 @@
 //! Walks a module: names, shapes and values of its float tensors.
 
 use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, sync_channel};
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData};
@@ -36,16 +37,22 @@ impl Path {
 
 /// A matrix with rows for columns, block by block: whole columns of a large one would miss the cache at every value.
 fn transposed(shape: &[usize], data: &[f32]) -> Vec<f32> {
-    const BLOCK: usize = 32;
+    const BLOCK: usize = 16;
     let [rows, columns] = [shape[0], shape[1]];
     let mut turned = vec![0.0; data.len()];
-    for top in (0..rows).step_by(BLOCK) {
-        let bottom = (top + BLOCK).min(rows);
-        for left in (0..columns).step_by(BLOCK) {
-            for column in left..(left + BLOCK).min(columns) {
-                let out = &mut turned[column * rows + top..column * rows + bottom];
-                for (row, value) in (top..bottom).zip(out) {
-                    *value = data[row * columns + column];
+    let mut block = [[0.0_f32; BLOCK]; BLOCK];
+    for left in (0..columns).step_by(BLOCK) {
+        let width = BLOCK.min(columns - left);
+        for top in (0..rows).step_by(BLOCK) {
+            let height = BLOCK.min(rows - top);
+            for (row, line) in block.iter_mut().enumerate().take(height) {
+                let start = (top + row) * columns + left;
+                line[..width].copy_from_slice(&data[start..start + width]);
+            }
+            for column in 0..width {
+                let start = (left + column) * rows + top;
+                for (value, line) in turned[start..start + height].iter_mut().zip(&block) {
+                    *value = line[column];
                 }
             }
         }
@@ -84,7 +91,6 @@ impl ModuleVisitor for Collector {
 struct Shapes {
     path: Path,
     found: BTreeMap<String, Vec<usize>>,
-    linear: Vec<String>,
 }
 
 impl ModuleVisitor for Shapes {
@@ -100,7 +106,6 @@ impl ModuleVisitor for Shapes {
         let mut shape = param.lazy_shape().to_vec();
         if self.path.is_linear_weight() {
             shape.reverse();
-            self.linear.push(self.path.name());
         }
         self.found.insert(self.path.name(), shape);
     }
@@ -135,17 +140,85 @@ impl ModuleMapper for Applier {
     }
 }
 
-/// Gives the tensor of a name.
-pub(super) type Read<'a> = &'a mut dyn FnMut(&str) -> Result<HostTensor>;
+/// Gives the next tensor, as Burn holds it.
+type Next<'a> = &'a mut dyn FnMut() -> Result<HostTensor>;
 
 /// Fills every tensor of a module from a reader; what was there is never asked for, so that a new module draws no values.
 struct Loader<'a> {
-    path: Path,
-    read: Read<'a>,
+    read: Next<'a>,
     failed: Option<ModelError>,
 }
 
 impl ModuleMapper for Loader<'_> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if self.failed.is_some() {
+            return param;
+        }
+        let tensor = match (self.read)() {
+            Ok(tensor) => tensor,
+            Err(error) => {
+                self.failed = Some(error);
+                return param;
+            }
+        };
+        let device = param.lazy_device();
+        let id = param.id;
+        param.transform_for_load(Tensor::from_data(TensorData::new(tensor.data, tensor.shape), &device), id)
+    }
+}
+
+/// A module with tensors that `read` gives by name; shapes must have been compared before.
+///
+/// Tensors are read, and the matrices of linear layers turned, by as many threads as there are cores, a tensor each: no more
+/// of the file than that is in memory beside the module.
+pub(super) fn load<M: Module>(module: M, read: impl Fn(&str) -> Result<HostTensor> + Sync) -> Result<M> {
+    let mut order = Order::default();
+    module.visit(&mut order);
+    let Order { names, .. } = order;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).clamp(1, 8);
+    std::thread::scope(|scope| {
+        let lanes: Vec<Receiver<Result<HostTensor>>> = (0..threads)
+            .map(|lane| {
+                let (out, lane_out) = sync_channel(0);
+                let mine = names.iter().skip(lane).step_by(threads);
+                let read = &read;
+                scope.spawn(move || {
+                    for (name, linear) in mine {
+                        // The receiver is gone once a tensor of another lane has failed.
+                        if out.send(read(name).map(|tensor| if *linear { turned(tensor) } else { tensor })).is_err() {
+                            return;
+                        }
+                    }
+                });
+                lane_out
+            })
+            .collect();
+        let mut turn = lanes.iter().cycle();
+        let mut next = || match turn.next().map(Receiver::recv) {
+            Some(Ok(tensor)) => tensor,
+            // A thread that panicked takes the scope with it.
+            _ => Err(ModelError::Interrupted),
+        };
+        let mut loader = Loader { read: &mut next, failed: None };
+        let module = module.map(&mut loader);
+        loader.failed.map_or(Ok(module), Err)
+    })
+}
+
+/// A matrix of a linear layer as Burn holds it.
+fn turned(tensor: HostTensor) -> HostTensor {
+    let data = transposed(&tensor.shape, &tensor.data);
+    HostTensor { shape: tensor.shape.into_iter().rev().collect(), data }
+}
+
+/// Names in the order in which a module is walked, and which are matrices of linear layers.
+#[derive(Default)]
+struct Order {
+    path: Path,
+    names: Vec<(String, bool)>,
+}
+
+impl ModuleVisitor for Order {
     fn enter_module(&mut self, name: &str, container: &str) {
         self.path.enter(name, container);
     }
@@ -154,32 +227,9 @@ impl ModuleMapper for Loader<'_> {
         self.path.exit();
     }
 
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        if self.failed.is_some() {
-            return param;
-        }
-        let mut tensor = match (self.read)(&self.path.name()) {
-            Ok(tensor) => tensor,
-            Err(error) => {
-                self.failed = Some(error);
-                return param;
-            }
-        };
-        if self.path.is_linear_weight() {
-            tensor.data = transposed(&tensor.shape, &tensor.data);
-            tensor.shape.reverse();
-        }
-        let device = param.lazy_device();
-        let id = param.id;
-        param.transform_for_load(Tensor::from_data(TensorData::new(tensor.data, tensor.shape), &device), id)
+    fn visit_float<const D: usize>(&mut self, _: &Param<Tensor<D>>) {
+        self.names.push((self.path.name(), self.path.is_linear_weight()));
     }
-}
-
-/// A module with tensors from a reader; shapes must have been compared before.
-pub(super) fn load<M: Module>(module: M, read: Read<'_>) -> Result<M> {
-    let mut loader = Loader { path: Path::default(), read, failed: None };
-    let module = module.map(&mut loader);
-    loader.failed.map_or(Ok(module), Err)
 }
 
 pub(super) fn collect<M: Module>(module: &M) -> TensorMap {
@@ -196,9 +246,9 @@ pub(super) fn shapes<M: Module>(module: &M) -> BTreeMap<String, Vec<usize>> {
 
 /// Names of the matrices that lie the other way round in files.
 pub(super) fn linear<M: Module>(module: &M) -> Vec<String> {
-    let mut shapes = Shapes::default();
-    module.visit(&mut shapes);
-    shapes.linear
+    let mut order = Order::default();
+    module.visit(&mut order);
+    order.names.into_iter().filter(|(_, linear)| *linear).map(|(name, _)| name).collect()
 }
 
 /// Replaces the values of all tensors that are named in `tensors`; shapes must have been compared before.

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use safetensors::Dtype;
 use serde_json::Value;
 
 use super::infer::config_beside;
@@ -106,6 +107,18 @@ impl Source {
             Some(Opened::Safetensors(file)) => file.read(name),
             Some(Opened::Torch(file)) => Ok(file.read(name)?),
             None => Err(ModelError::NoTensor { path: self.path.clone(), name: name.to_owned() }),
+        }
+    }
+
+    /// Reads the numbers of one tensor in single precision; nothing where they are of a type that holds none.
+    ///
+    /// # Errors
+    /// As [`Source::read`].
+    pub(super) fn read_f32(&self, name: &str) -> Result<Option<Vec<f32>>> {
+        let single = self.tensors.get(name).is_some_and(|info| info.dtype == Dtype::F32);
+        match self.places.get(name).map(|&file| &self.files[file]) {
+            Some(Opened::Safetensors(file)) if single => file.read_f32(name).map(Some),
+            _ => Ok(self.read(name)?.to_f32()),
         }
     }
 }
