@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use data::fsx;
+use data::text::BUILTIN_VOCAB;
 use model::weights::{CARD_FILE, Export, Target, Weights};
 use serde_json::{Value, json};
 
@@ -85,6 +86,11 @@ fn write_beside(weights: &Weights, export: &Export<'_>, file: &Path) -> Result<V
     }
     if let Ok(card) = toml::to_string(&weights.card) {
         write(CARD_FILE, card.as_bytes())?;
+    }
+    // The vocabulary of this project lies beside no run, since every program has it.
+    let told = weights.card.text.as_ref().map(|text| text.tokenizer_sha256.as_str());
+    if export.family.covers_text() && told == Some(fsx::sha256_hex(BUILTIN_VOCAB.as_bytes()).as_str()) {
+        write("vocab.txt", BUILTIN_VOCAB.as_bytes())?;
     }
     for name in BESIDE {
         let path = weights.source.folder.join(name);

@@ -246,6 +246,11 @@ impl Family {
         FAMILIES.iter().find(|family| family.name == name)
     }
 
+    /// Whether it has a place for a text tower.
+    pub fn covers_text(&self) -> bool {
+        self.covers.iter().any(|tower| TEXT.contains(tower))
+    }
+
     /// The kind of a file by the names of its tensors, and what stands before those of its towers.
     pub(super) fn detect(has: impl Fn(&str) -> bool) -> Option<(&'static Self, &'static str)> {
         FAMILIES.iter().find_map(|family| {

@@ -109,7 +109,9 @@ impl SafetensorsFile {
         let mut numbers = vec![0.0_f32; size(self.info(name)?) / size_of::<f32>()];
         self.read_into(name, bytemuck::cast_slice_mut(&mut numbers))?;
         if cfg!(target_endian = "big") {
-            numbers.iter_mut().for_each(|number| *number = f32::from_bits(number.to_bits().swap_bytes()));
+            for number in &mut numbers {
+                *number = f32::from_bits(number.to_bits().swap_bytes());
+            }
         }
         Ok(numbers)
     }
