@@ -78,6 +78,8 @@ impl Checkpoint {
         if card.text.is_none() {
             card.text = text_card(&weights)?;
         }
+        let kept = weights.carried.len();
+        tracing::info!(kind = weights.family.name, tensors = weights.tensors.len(), kept, "weights opened");
         Ok(Self { card, weights })
     }
 

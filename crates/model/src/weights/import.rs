@@ -12,11 +12,12 @@ use super::family::{FAMILIES, Family};
 use super::infer::Evidence;
 use super::positions::resample;
 use super::preprocess::preprocess_beside;
-use super::rules::{Layout, Place};
+use super::rules::Layout;
+use super::sorted::Sorted;
 use super::source::Source;
 use super::stored::dtype_name;
 use super::tensor::{RawTensor, TensorInfo, is_float};
-use super::{HostTensor, Mismatch, module, nearest};
+use super::{CarriedTensor, HostTensor, Mismatch, module, nearest};
 use crate::card::{Architecture, Card, KEY, Preprocess, Visit};
 use crate::image::ImageEncoderConfig;
 use crate::projection::ProjectionConfig;
@@ -43,15 +44,6 @@ pub struct Origin {
     /// Our names whose names there are not those of the kind: older spellings.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub names: BTreeMap<String, Vec<String>>,
-}
-
-/// A tensor that is kept but not modelled.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CarriedTensor {
-    /// Its name in the opened file.
-    pub source: String,
-    /// What it is.
-    pub what: &'static str,
 }
 
 /// A checkpoint of a known kind.
@@ -314,70 +306,6 @@ fn unknown_kind(source: &Source) -> ModelError {
     let known: Vec<&str> = FAMILIES.iter().map(|family| family.what).collect();
     let names = if names.is_empty() { "(it has none)".to_owned() } else { names.join(", ") };
     ModelError::Unknown { path: source.path.clone(), names, known: known.join(", ") }
-}
-
-/// Names of a file sorted by what becomes of them.
-#[derive(Default)]
-struct Sorted {
-    pieces: BTreeMap<String, Vec<String>>,
-    carried: BTreeMap<String, CarriedTensor>,
-    unknown: Vec<String>,
-    /// Parts of tensors that are joined: our name and which part, of how many.
-    parts: BTreeMap<String, BTreeMap<usize, String>>,
-}
-
-impl Sorted {
-    fn add(&mut self, name: &str, wrapper: &str, prefix: &str, layout: &Layout) {
-        let plain = &name[wrapper.len()..];
-        // Heads of a Hugging Face model stand beside its prefix.
-        let place = match plain.strip_prefix(prefix) {
-            Some(inner) => layout.place(inner),
-            None => layout.carries(plain).map(Place::Carried),
-        };
-        match place {
-            Some(Place::Tensor(native, part, _)) => {
-                let parts = self.parts.entry(native).or_default();
-                if let Some(other) = parts.insert(part, name.to_owned()) {
-                    // Two spellings of one tensor: neither may win.
-                    self.unknown.push(other);
-                }
-            }
-            Some(Place::Carried(what)) => {
-                let first = plain.strip_prefix(CARRIED).unwrap_or(plain).to_owned();
-                self.carried.insert(first, CarriedTensor { source: name.to_owned(), what });
-            }
-            None => self.unknown.push(name.to_owned()),
-        }
-    }
-
-    /// Types and shapes of our tensors, and names of parts that do not belong together.
-    fn join(&mut self, source: &Source) -> (BTreeMap<String, TensorInfo>, Vec<String>) {
-        let mut tensors = BTreeMap::new();
-        let mut incomplete = Vec::new();
-        for (native, parts) in std::mem::take(&mut self.parts) {
-            let names: Vec<String> = parts.into_values().collect();
-            let infos: Vec<&TensorInfo> = names.iter().map(|name| &source.tensors[name]).collect();
-            let alike = |info: &&TensorInfo| info.dtype == infos[0].dtype && info.shape == infos[0].shape;
-            let whole = names.len() == 1 || (names.len() == 3 && infos.iter().all(alike) && !infos[0].shape.is_empty());
-            // Query, key and value: two of three are none.
-            if !whole || (names.len() == 1 && native.contains(".qkv.") && is_part(&names[0])) {
-                incomplete.extend(names);
-                continue;
-            }
-            let mut info = infos[0].clone();
-            if names.len() > 1 {
-                info.shape[0] *= names.len();
-            }
-            tensors.insert(native.clone(), info);
-            self.pieces.insert(native, names);
-        }
-        (tensors, incomplete)
-    }
-}
-
-/// Whether a name is that of one of three tensors that are joined.
-fn is_part(name: &str) -> bool {
-    [".query.", ".key.", ".value."].iter().any(|part| name.contains(part))
 }
 
 /// The card in a file's metadata, beside it, or what its kind implies.

@@ -27,11 +27,6 @@ pub fn carries_nothing(name: &str) -> bool {
     heads.iter().any(|head| name.starts_with(head)) || buffers.iter().any(|buffer| name.ends_with(buffer))
 }
 
-/// The name without the prefix that some Hugging Face and torch files put before a whole encoder.
-pub fn strip_encoder_prefix(name: &str) -> &str {
-    ["module.", "bert."].iter().fold(name, |name, prefix| name.strip_prefix(prefix).unwrap_or(name))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,7 +37,6 @@ mod tests {
         assert_eq!(name, "encoder.layer.0.attention.self.query.weight");
         assert_eq!(public_name(&["embeddings", "layer_norm", "gamma"]), "embeddings.LayerNorm.weight");
         assert_eq!(public_name(&["blocks", "0", "ls1", "factor"]), "blocks.0.ls1.gamma");
-        assert_eq!(strip_encoder_prefix("bert.embeddings.word_embeddings.weight"), "embeddings.word_embeddings.weight");
         assert!(carries_nothing("bn1.num_batches_tracked") && !carries_nothing("layer1.0.conv1.weight"));
     }
 }

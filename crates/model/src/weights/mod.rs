@@ -15,6 +15,7 @@ mod module;
 mod positions;
 mod preprocess;
 pub mod rules;
+mod sorted;
 mod source;
 pub mod stored;
 mod tensor;
@@ -28,7 +29,8 @@ use burn::module::Module;
 
 pub use export::{Export, Target};
 pub use file::{WeightsFile, encode};
-pub use import::{CARD_FILE, CarriedTensor, Origin, Weights};
+pub use import::{CARD_FILE, Origin, Weights};
+pub use sorted::CarriedTensor;
 pub use source::Source;
 pub use tensor::{RawTensor, TensorInfo};
 

@@ -167,10 +167,13 @@ impl ModuleMapper for Loader<'_> {
     }
 }
 
+/// Tensors that each thread may have ready before their turn: one large one must not keep the others waiting.
+const AHEAD: usize = 3;
+
 /// A module with tensors that `read` gives by name; shapes must have been compared before.
 ///
-/// Tensors are read, and the matrices of linear layers turned, by as many threads as there are cores, a tensor each: no more
-/// of the file than that is in memory beside the module.
+/// Tensors are read, and the matrices of linear layers turned, by as many threads as there are cores, a few tensors each: no
+/// more of the file than that is in memory beside the module.
 pub(super) fn load<M: Module>(module: M, read: impl Fn(&str) -> Result<HostTensor> + Sync) -> Result<M> {
     let mut order = Order::default();
     module.visit(&mut order);
@@ -179,7 +182,7 @@ pub(super) fn load<M: Module>(module: M, read: impl Fn(&str) -> Result<HostTenso
     std::thread::scope(|scope| {
         let lanes: Vec<Receiver<Result<HostTensor>>> = (0..threads)
             .map(|lane| {
-                let (out, lane_out) = sync_channel(0);
+                let (out, lane_out) = sync_channel(AHEAD);
                 let mine = names.iter().skip(lane).step_by(threads);
                 let read = &read;
                 scope.spawn(move || {
