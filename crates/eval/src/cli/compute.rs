@@ -11,7 +11,7 @@ use crate::tasks::Tools;
 
 #[derive(Debug, Args)]
 pub(super) struct Compute {
-    /// Images encoded at once; changes speed and memory, not figures.
+    /// Images or texts encoded at once; changes speed and memory, not figures.
     #[arg(long, default_value_t = 32)]
     batch_size: usize,
     /// auto, cpu, cuda[:n], wgpu[:n], vulkan[:n] or ndarray, among those compiled in.

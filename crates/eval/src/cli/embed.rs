@@ -9,12 +9,13 @@ use data::fsx;
 use data::record::Phi;
 use data::source::image_list::{self, Listed};
 use engine::checkpoint::Checkpoint;
-use engine::device::DeviceSpec;
-use engine::progress::{Progress, Ui};
+use engine::progress::Progress;
 use model::text::bert::Pooling;
 use serde_json::json;
 
+use super::compute::Compute;
 use crate::error::{EvalError, Result};
+use crate::tasks::Tools;
 use crate::vectors::{Columns, Encoders, Ready, of_images, of_texts};
 
 /// Largest list of images or texts that is read (bytes).
@@ -42,18 +43,11 @@ pub(super) struct EmbedArgs {
     /// `text_embeds`, as far as the weights have them; rows in the order of the input.
     #[arg(long)]
     out: PathBuf,
-    /// Rows encoded at once.
-    #[arg(long, default_value_t = 32)]
-    batch_size: usize,
-    /// auto, cpu, cuda[:n], wgpu[:n], vulkan[:n] or ndarray, among those compiled in.
-    #[arg(long, default_value = "auto", env = "ROENTGEN_DEVICE")]
-    device: String,
+    #[command(flatten)]
+    compute: Compute,
     /// Prints JSON.
     #[arg(long)]
     json: bool,
-    /// auto, plain or bars.
-    #[arg(long, default_value = "auto")]
-    ui: Ui,
 }
 
 /// A pooling on the command line.
@@ -65,7 +59,7 @@ enum PoolingName {
 }
 
 pub(super) fn run(args: &EmbedArgs) -> Result<String> {
-    let (device, _) = args.device.parse::<DeviceSpec>()?.open()?;
+    let Tools { device, ui, batch_size, .. } = args.compute.tools()?;
     let ready = args.tensors.as_deref().map(Ready::read).transpose()?;
     if ready.is_none() && args.images.is_none() && args.texts.is_none() {
         let what = "name images, texts or tensors".to_owned();
@@ -83,11 +77,11 @@ pub(super) fn run(args: &EmbedArgs) -> Result<String> {
         });
     }
     let encoders = Encoders::new(&checkpoint, &device)?;
-    let place = (args.batch_size.max(1), &device);
+    let place = (batch_size, &device);
     let mut columns = Columns::new(&args.out);
     let mut bad = Vec::new();
     if let Some(ready) = &ready {
-        let progress = Progress::new(args.ui, "embed", ready.rows() as u64);
+        let progress = Progress::new(ui, "embed", ready.rows() as u64);
         let tick = |done: usize| {
             progress.set(done as u64, "");
             Ok(())
@@ -97,7 +91,7 @@ pub(super) fn run(args: &EmbedArgs) -> Result<String> {
     }
     if let Some(images) = &args.images {
         let listed = if images.is_dir() { image_list::folder(images)? } else { lines_of_images(images)? };
-        let progress = Progress::new(args.ui, "images", listed.len() as u64);
+        let progress = Progress::new(ui, "images", listed.len() as u64);
         let tick = |done: usize| {
             progress.set(done as u64, "");
             Ok(())
@@ -110,7 +104,7 @@ pub(super) fn run(args: &EmbedArgs) -> Result<String> {
         let text = text_of(texts)?;
         let encode = |line: &str| Ok(tokenizer.encode(line, card.max_tokens)?.input_ids);
         let encoded: Vec<Vec<u32>> = text.lines().map(encode).collect::<Result<_>>()?;
-        let progress = Progress::new(args.ui, "texts", encoded.len() as u64);
+        let progress = Progress::new(ui, "texts", encoded.len() as u64);
         let tick = |done: usize| {
             progress.set(done as u64, "");
             Ok(())
