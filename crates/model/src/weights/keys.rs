@@ -11,20 +11,12 @@ const RENAMES: [(&str, &str); 5] = [
 ];
 
 /// The public name of a field path.
-pub fn public_name(path: &[&str]) -> String {
+pub(super) fn public_name(path: &[&str]) -> String {
     path.iter().map(|part| rename(part)).collect::<Vec<_>>().join(".")
 }
 
 fn rename(part: &str) -> &str {
     RENAMES.iter().find(|(field, _)| *field == part).map_or(part, |(_, public)| public)
-}
-
-/// Whether a tensor may be left unused: classifiers, poolers, language-model heads and integer counters, which no encoder
-/// of this project holds.
-pub fn carries_nothing(name: &str) -> bool {
-    let heads = ["fc.", "pooler.", "cls."];
-    let buffers = ["num_batches_tracked", "position_ids"];
-    heads.iter().any(|head| name.starts_with(head)) || buffers.iter().any(|buffer| name.ends_with(buffer))
 }
 
 #[cfg(test)]
@@ -37,6 +29,5 @@ mod tests {
         assert_eq!(name, "encoder.layer.0.attention.self.query.weight");
         assert_eq!(public_name(&["embeddings", "layer_norm", "gamma"]), "embeddings.LayerNorm.weight");
         assert_eq!(public_name(&["blocks", "0", "ls1", "factor"]), "blocks.0.ls1.gamma");
-        assert!(carries_nothing("bn1.num_batches_tracked") && !carries_nothing("layer1.0.conv1.weight"));
     }
 }

@@ -2,14 +2,14 @@
 //!
 //! A module becomes a [`TensorMap`]: names joined by dots, linear weights transposed to `(out, in)`, gamma and beta renamed.
 //! Loading is strict: every tensor of the model must be in the file with its shape, and every tensor of the file must be
-//! wanted, apart from a short list of heads and counters that are known to carry nothing for us.
+//! wanted, apart from heads and counters that `layout` names for each kind of file.
 
 mod export;
 pub mod family;
 mod file;
 mod import;
 mod infer;
-pub mod keys;
+mod keys;
 mod layout;
 mod module;
 mod positions;
@@ -119,14 +119,13 @@ pub fn shapes<M: Module>(module: &M) -> BTreeMap<String, Vec<usize>> {
 
 /// The module with the tensors of a file, which must fit exactly.
 ///
-/// Tensors that [`keys::carries_nothing`] names are passed over. Clones of a module share their running statistics, so
-/// those of a clone change too.
+/// These are tensors of this project: what files of others hold besides is for [`Weights`] to know. Clones of a module share
+/// their running statistics, so those of a clone change too.
 ///
 /// # Errors
 /// [`ModelError::Mismatch`] lists every difference; nothing is applied then.
-pub fn apply<M: Module>(module: M, mut tensors: TensorMap, path: &Path) -> Result<M> {
+pub fn apply<M: Module>(module: M, tensors: TensorMap, path: &Path) -> Result<M> {
     let wanted = module::shapes(&module);
-    tensors.retain(|name, _| wanted.contains_key(name) || !keys::carries_nothing(name));
     let mismatch = compare(&wanted, &tensors);
     if !mismatch.is_empty() {
         return Err(ModelError::Mismatch { path: path.to_owned(), report: Box::new(mismatch) });

@@ -50,6 +50,13 @@ impl Golden {
         self.0.under(prefix)
     }
 
+    /// The same without torchvision's classifier and transformers' pooler, which no encoder here has.
+    pub(crate) fn encoder_under(&self, prefix: &str) -> TensorMap {
+        let mut tensors = self.under(prefix);
+        tensors.retain(|name, _| !name.starts_with("fc.") && !name.starts_with("pooler."));
+        tensors
+    }
+
     pub(crate) fn host(&self, name: &str) -> &HostTensor {
         self.0.tensors.get(name).unwrap_or_else(|| panic!("the golden has no {name}"))
     }
@@ -71,7 +78,11 @@ impl Golden {
 
     /// The module with the tensors under a prefix; all of them must fit.
     pub(crate) fn load<M: Module>(&self, module: M, prefix: &str) -> M {
-        weights::apply(module, self.under(prefix), &self.0.path).unwrap()
+        let wanted = weights::shapes(&module);
+        let mut tensors = self.under(prefix);
+        let encoder = self.encoder_under(prefix);
+        tensors.retain(|name, _| wanted.contains_key(name) || encoder.contains_key(name));
+        weights::apply(module, tensors, &self.0.path).unwrap()
     }
 }
 

@@ -7,7 +7,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use model::image::resnet::{ResNet, ResNetConfig};
 use model::text::bert::{Bert, BertConfig};
-use model::weights::{self, HostTensor, Mismatch, TensorMap, WeightsFile, encode, keys};
+use model::weights::{self, HostTensor, Mismatch, TensorMap, WeightsFile, encode};
 use model::{ModelError, weights::apply};
 
 use super::support::{Golden, device};
@@ -26,7 +26,7 @@ fn bert() -> Bert {
 
 /// torchvision's whole `state_dict`, its classifier and counters with it.
 fn torchvision() -> TensorMap {
-    Golden::read("resnet_basic").under("param.")
+    Golden::read("resnet_basic").encoder_under("param.")
 }
 
 fn rejected(tensors: TensorMap) -> (Mismatch, String) {
@@ -82,45 +82,18 @@ fn values_that_are_not_finite_are_named() {
 }
 
 #[test]
-fn heads_and_counters_that_no_encoder_has_are_passed_over() {
-    let mut tensors = torchvision();
-    assert!(tensors.contains_key("fc.weight"), "the golden holds torchvision's classifier");
-    let one = HostTensor { shape: vec![1], data: vec![1.0] };
-    tensors.insert("bn1.num_batches_tracked".to_owned(), one.clone());
-    apply(resnet(), tensors, Path::new("x")).unwrap();
-
-    // A masked language model as transformers writes it: everything under `bert.`, heads beside it.
-    let golden = Golden::read("bert").under("param.");
-    assert!(golden.contains_key("pooler.dense.weight"), "the golden holds transformers' pooler");
-    let mut tensors: TensorMap = golden.into_iter().map(|(name, tensor)| (format!("bert.{name}"), tensor)).collect();
-    tensors.insert("bert.embeddings.position_ids".to_owned(), one.clone());
-    tensors.insert("cls.predictions.bias".to_owned(), one.clone());
-    let bare = |tensors: TensorMap| -> TensorMap {
-        tensors.into_iter().map(|(name, t)| (name.strip_prefix("bert.").unwrap_or(&name).to_owned(), t)).collect()
-    };
-    apply(bert(), bare(tensors.clone()), Path::new("x")).unwrap();
-    tensors.insert("bert.encoder.layer.2.output.dense.bias".to_owned(), one);
-    assert!(apply(bert(), bare(tensors), Path::new("x")).is_err(), "a layer too many must not pass");
-}
-
-#[test]
 fn names_and_shapes_are_those_of_torch() {
     let shapes = |tensors: TensorMap| -> BTreeMap<String, Vec<usize>> {
-        tensors
-            .into_iter()
-            .filter(|(name, _)| !keys::carries_nothing(name))
-            .map(|(name, tensor)| (name, tensor.shape))
-            .collect()
+        tensors.into_iter().map(|(name, tensor)| (name, tensor.shape)).collect()
     };
     assert_eq!(shapes(weights::collect(&resnet())), shapes(torchvision()));
-    assert_eq!(shapes(weights::collect(&bert())), shapes(Golden::read("bert").under("param.")));
+    assert_eq!(shapes(weights::collect(&bert())), shapes(Golden::read("bert").encoder_under("param.")));
 }
 
 #[test]
 fn what_is_saved_is_what_was_loaded() {
-    let model = apply(bert(), Golden::read("bert").under("param."), Path::new("x")).unwrap();
-    let mut expected = Golden::read("bert").under("param.");
-    expected.retain(|name, _| !keys::carries_nothing(name));
+    let model = apply(bert(), Golden::read("bert").encoder_under("param."), Path::new("x")).unwrap();
+    let expected = Golden::read("bert").encoder_under("param.");
     assert_eq!(weights::collect(&model), expected);
 
     let model = apply(resnet(), torchvision(), Path::new("x")).unwrap();
@@ -149,8 +122,7 @@ fn loading_replaces_statistics_that_moved() {
     let model = resnet().train();
     model.forward(Tensor::ones([2, 1, 32, 32], &device().autodiff()));
     let model = apply(model, torchvision(), Path::new("x")).unwrap();
-    let mut expected = torchvision();
-    expected.retain(|name, _| !keys::carries_nothing(name));
+    let expected = torchvision();
     assert_eq!(weights::collect(&model), expected);
 }
 
@@ -179,7 +151,7 @@ fn every_wrong_file_is_refused_by_name_and_nothing_is_loaded() {
     let whole = encode(&good, &BTreeMap::new());
     let dtype = |name: &'static str, dtype: &'static str| with_header(&good, move |h| h[name]["dtype"] = dtype.into());
     let bottleneck = encode(&Golden::read("resnet_bottleneck").under("param."), &BTreeMap::new());
-    let text = encode(&Golden::read("bert").under("param."), &BTreeMap::new());
+    let text = encode(&Golden::read("bert").encoder_under("param."), &BTreeMap::new());
     let cases: [(&str, Vec<u8>, &[&str]); 22] = [
         ("another architecture", bottleneck, &["layer1.0.conv3.weight", "unused"]),
         ("another tower", text, &["missing conv1.weight"]),
