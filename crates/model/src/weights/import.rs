@@ -170,21 +170,34 @@ impl Weights {
         ModelError::NoTensor { path: self.source.path.clone(), name: native.to_owned() }
     }
 
-    /// Numbers of a tensor in single precision.
-    fn numbers(&self, native: &str) -> Result<HostTensor> {
+    /// Numbers of a tensor in single precision; the matrix of a linear layer the other way round, as Burn holds it.
+    fn numbers(&self, native: &str, linear: bool) -> Result<HostTensor> {
         let info = self.tensors.get(native).ok_or_else(|| self.no_tensor(native))?;
-        let mut data = Vec::new();
+        let count = info.shape.iter().product();
+        let columns = if linear { info.shape[1] } else { 1 };
+        let mut data = if linear { vec![0.0; count] } else { Vec::with_capacity(count) };
+        let (mut row, mut finite) = (0, true);
         for name in self.names_of(native) {
-            let part = self.source.read_f32(name)?.ok_or_else(|| ModelError::Dtype {
-                path: self.source.path.clone(),
-                name: name.clone(),
-                dtype: dtype_name(info.dtype),
+            let known = self.source.strips(name, columns, |strip| {
+                finite &= all_finite(strip);
+                if linear {
+                    module::turn(strip, row, &info.shape, &mut data);
+                    row += strip.len() / columns;
+                } else {
+                    data.extend_from_slice(strip);
+                }
             })?;
-            if data.is_empty() { data = part } else { data.extend(part) }
+            if !known {
+                let dtype = dtype_name(info.dtype);
+                return Err(ModelError::Dtype { path: self.source.path.clone(), name: name.clone(), dtype });
+            }
         }
-        if !all_finite(&data) {
+        if !finite {
             let report = Box::new(Mismatch { non_finite: vec![self.spelled(native)], ..Mismatch::default() });
             return Err(ModelError::Mismatch { path: self.source.path.clone(), report });
+        }
+        if linear {
+            return Ok(HostTensor { shape: info.shape.iter().rev().copied().collect(), data });
         }
         match self.grids.filter(|_| native == POSITIONS) {
             Some((from, to)) => {
@@ -278,7 +291,7 @@ impl Weights {
         let wanted = module::shapes(&module);
         let wanted = wanted.into_iter().map(|(name, shape)| (format!("{prefix}{name}"), shape)).collect();
         self.compare(&wanted, prefix)?;
-        module::load(module, |name| self.numbers(&format!("{prefix}{name}")))
+        module::load(module, |name, linear| self.numbers(&format!("{prefix}{name}"), linear))
     }
 }
 

@@ -1,7 +1,8 @@
 //! Walks a module: names, shapes and values of its float tensors.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData};
@@ -35,29 +36,36 @@ impl Path {
     }
 }
 
-/// A matrix with rows for columns, block by block: whole columns of a large one would miss the cache at every value.
+/// A matrix with rows for columns.
 fn transposed(shape: &[usize], data: &[f32]) -> Vec<f32> {
-    const BLOCK: usize = 16;
-    let [rows, columns] = [shape[0], shape[1]];
     let mut turned = vec![0.0; data.len()];
+    turn(data, 0, shape, &mut turned);
+    turned
+}
+
+/// Puts the rows of a matrix from `first` on, `rows`, as columns into `turned`, block by block: whole columns of a large matrix
+/// would miss the cache at every value. `shape` is that of the whole matrix.
+pub(super) fn turn(rows: &[f32], first: usize, shape: &[usize], turned: &mut [f32]) {
+    const BLOCK: usize = 16;
+    let [all, columns] = [shape[0], shape[1]];
+    let count = rows.len() / columns;
     let mut block = [[0.0_f32; BLOCK]; BLOCK];
     for left in (0..columns).step_by(BLOCK) {
         let width = BLOCK.min(columns - left);
-        for top in (0..rows).step_by(BLOCK) {
-            let height = BLOCK.min(rows - top);
+        for top in (0..count).step_by(BLOCK) {
+            let height = BLOCK.min(count - top);
             for (row, line) in block.iter_mut().enumerate().take(height) {
                 let start = (top + row) * columns + left;
-                line[..width].copy_from_slice(&data[start..start + width]);
+                line[..width].copy_from_slice(&rows[start..start + width]);
             }
             for column in 0..width {
-                let start = (left + column) * rows + top;
+                let start = (left + column) * all + first + top;
                 for (value, line) in turned[start..start + height].iter_mut().zip(&block) {
                     *value = line[column];
                 }
             }
         }
     }
-    turned
 }
 
 #[derive(Default)]
@@ -167,51 +175,50 @@ impl ModuleMapper for Loader<'_> {
     }
 }
 
-/// Tensors that each thread may have ready before their turn: one large one must not keep the others waiting.
-const AHEAD: usize = 3;
-
-/// A module with tensors that `read` gives by name; shapes must have been compared before.
+/// A module with tensors that `read` gives by name, the matrices of linear layers (it is told which these are) the other way
+/// round; shapes must have been compared before.
 ///
-/// Tensors are read, and the matrices of linear layers turned, by as many threads as there are cores, a few tensors each: no
-/// more of the file than that is in memory beside the module.
-pub(super) fn load<M: Module>(module: M, read: impl Fn(&str) -> Result<HostTensor> + Sync) -> Result<M> {
+/// Tensors are read by as many threads as there are cores. Those that come before their turn wait; they are parts of the module
+/// to be, so that nothing but the module is ever in memory.
+pub(super) fn load<M: Module>(module: M, read: impl Fn(&str, bool) -> Result<HostTensor> + Sync) -> Result<M> {
     let mut order = Order::default();
     module.visit(&mut order);
     let Order { names, .. } = order;
     let threads = std::thread::available_parallelism().map_or(1, usize::from).clamp(1, 8);
+    let started = AtomicUsize::new(0);
     std::thread::scope(|scope| {
-        let lanes: Vec<Receiver<Result<HostTensor>>> = (0..threads)
-            .map(|lane| {
-                let (out, lane_out) = sync_channel(AHEAD);
-                let mine = names.iter().skip(lane).step_by(threads);
-                let read = &read;
-                scope.spawn(move || {
-                    for (name, linear) in mine {
-                        // The receiver is gone once a tensor of another lane has failed.
-                        if out.send(read(name).map(|tensor| if *linear { turned(tensor) } else { tensor })).is_err() {
-                            return;
-                        }
+        let (out, arrived) = channel();
+        for _ in 0..threads {
+            let (names, started, read, out) = (&names, &started, &read, out.clone());
+            scope.spawn(move || {
+                loop {
+                    let turn = started.fetch_add(1, Ordering::Relaxed);
+                    let Some((name, linear)) = names.get(turn) else { return };
+                    // The receiver is gone once a tensor has failed.
+                    if out.send((turn, read(name, *linear))).is_err() {
+                        return;
                     }
-                });
-                lane_out
-            })
-            .collect();
-        let mut turn = lanes.iter().cycle();
-        let mut next = || match turn.next().map(Receiver::recv) {
-            Some(Ok(tensor)) => tensor,
-            // A thread that panicked takes the scope with it.
-            _ => Err(ModelError::Interrupted),
+                }
+            });
+        }
+        // A thread that panics must not leave the receiver waiting for it.
+        drop(out);
+        let (mut early, mut turn) = (BTreeMap::new(), 0);
+        let mut next = || {
+            let tensor = loop {
+                if let Some(tensor) = early.remove(&turn) {
+                    break tensor;
+                }
+                let (of, tensor) = arrived.recv().map_err(|_| ModelError::Interrupted)?;
+                early.insert(of, tensor);
+            };
+            turn += 1;
+            tensor
         };
         let mut loader = Loader { read: &mut next, failed: None };
         let module = module.map(&mut loader);
         loader.failed.map_or(Ok(module), Err)
     })
-}
-
-/// A matrix of a linear layer as Burn holds it.
-fn turned(tensor: HostTensor) -> HostTensor {
-    let data = transposed(&tensor.shape, &tensor.data);
-    HostTensor { shape: tensor.shape.into_iter().rev().collect(), data }
 }
 
 /// Names in the order in which a module is walked, and which are matrices of linear layers.

@@ -110,16 +110,31 @@ impl Source {
         }
     }
 
-    /// Reads the numbers of one tensor in single precision; nothing where they are of a type that holds none.
+    /// Hands over the numbers of one tensor in single precision, some rows of `columns` numbers at a time: so many that they
+    /// stay in a core's cache, where the caller looks at them and puts them into their place. False where they are of a type
+    /// that holds none.
     ///
     /// # Errors
     /// As [`Source::read`].
-    pub(super) fn read_f32(&self, name: &str) -> Result<Option<Vec<f32>>> {
-        let single = self.tensors.get(name).is_some_and(|info| info.dtype == Dtype::F32);
-        match self.places.get(name).map(|&file| &self.files[file]) {
-            Some(Opened::Safetensors(file)) if single => file.read_f32(name).map(Some),
-            _ => Ok(self.read(name)?.to_f32()),
+    pub(super) fn strips(&self, name: &str, columns: usize, mut take: impl FnMut(&[f32])) -> Result<bool> {
+        const NUMBERS: usize = 1 << 16;
+        const ROWS: usize = 16;
+        let single = self.tensors.get(name).filter(|info| info.dtype == Dtype::F32);
+        if let (Some(Opened::Safetensors(file)), Some(info)) =
+            (self.places.get(name).map(|&at| &self.files[at]), single)
+        {
+            let count: usize = info.shape.iter().product();
+            let most = (NUMBERS / columns / ROWS).max(1) * ROWS * columns;
+            let mut strip = vec![0.0; most.min(count)];
+            for first in (0..count).step_by(most) {
+                let strip = &mut strip[..most.min(count - first)];
+                file.read_f32(name, first, strip)?;
+                take(strip);
+            }
+            return Ok(true);
         }
+        let numbers = self.read(name)?.to_f32();
+        Ok(numbers.map(|numbers| take(&numbers)).is_some())
     }
 }
 

@@ -96,24 +96,22 @@ impl SafetensorsFile {
     pub fn read(&self, name: &str) -> Result<RawTensor> {
         let info = self.info(name)?;
         let mut bytes = vec![0; size(info)];
-        self.read_into(name, &mut bytes)?;
+        self.read_into(name, 0, &mut bytes)?;
         Ok(RawTensor { dtype: info.dtype, shape: info.shape.clone(), bytes })
     }
 
-    /// Reads the numbers of one tensor straight into their place: half the work for a tensor of single precision, which is
-    /// what it must be.
+    /// Reads numbers of one tensor, which must be of single precision, from the one numbered `first` on.
     ///
     /// # Errors
     /// As [`SafetensorsFile::read`].
-    pub(super) fn read_f32(&self, name: &str) -> Result<Vec<f32>> {
-        let mut numbers = vec![0.0_f32; size(self.info(name)?) / size_of::<f32>()];
-        self.read_into(name, bytemuck::cast_slice_mut(&mut numbers))?;
+    pub(super) fn read_f32(&self, name: &str, first: usize, numbers: &mut [f32]) -> Result<()> {
+        self.read_into(name, first * size_of::<f32>(), bytemuck::cast_slice_mut(numbers))?;
         if cfg!(target_endian = "big") {
-            for number in &mut numbers {
+            for number in numbers {
                 *number = f32::from_bits(number.to_bits().swap_bytes());
             }
         }
-        Ok(numbers)
+        Ok(())
     }
 
     fn info(&self, name: &str) -> Result<&TensorInfo> {
@@ -121,9 +119,9 @@ impl SafetensorsFile {
         self.tensors.get(name).ok_or_else(missing)
     }
 
-    /// Fills a buffer of the tensor's size.
-    fn read_into(&self, name: &str, bytes: &mut [u8]) -> Result<()> {
-        let place = self.places.get(name).copied().unwrap_or(0);
+    /// Fills a buffer from a byte of the tensor on.
+    fn read_into(&self, name: &str, first: usize, bytes: &mut [u8]) -> Result<()> {
+        let place = self.places.get(name).copied().unwrap_or(0) + first as u64;
         read_at(&self.file, place, bytes).map_err(|source| ModelError::Io { path: self.path.clone(), source })
     }
 }
