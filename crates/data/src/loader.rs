@@ -50,6 +50,8 @@ pub struct LoaderConfig {
     pub image_size: usize,
     /// Sentences drawn per study and step; 1 in `ConVIRT`, 0 to leave texts out.
     pub sentences: usize,
+    /// Whether a study's text is its whole report instead of sentences drawn from it.
+    pub whole_reports: bool,
     /// Longest text in tokens.
     pub max_tokens: usize,
     /// Augmentation; `None` shows every image as evaluation does.
@@ -79,7 +81,7 @@ struct Shared {
     store: ImageStore,
     tokenizer: Arc<Tokenizer>,
     config: LoaderConfig,
-    /// Token ids of every sentence of every study.
+    /// Token ids of what texts of a study are drawn from: its sentences, or its report alone.
     ids: Vec<Vec<Vec<u32>>>,
     topics: Option<Arc<Topics>>,
     /// Topics of the report of every study; empty where there are none.
@@ -135,6 +137,15 @@ impl Loader {
             TopicSource::Given(topics) => Some(Arc::clone(topics)),
         };
         let study_topics = topics.iter().flat_map(|topics| ids.iter().map(|report| topics.of(report))).collect();
+        let ids = if config.sentences > 0 && config.whole_reports {
+            let whole = |study: &Study| -> Result<Vec<Vec<u32>>> {
+                let sentences: Vec<&str> = study.sentences.iter().map(|sentence| sentence.expose().as_str()).collect();
+                Ok(vec![tokenizer.encode(&sentences.join(" "), config.max_tokens)?.input_ids])
+            };
+            dataset.studies.iter().map(whole).collect::<Result<_>>()?
+        } else {
+            ids
+        };
         let n = dataset.studies.len();
         let partner = if config.shuffle_pairs { derangement(config.seed, n) } else { permutation_identity(n) };
         let store = ImageStore::new(&dataset, source_size, cache_bytes);

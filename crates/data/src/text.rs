@@ -198,6 +198,12 @@ impl Tokenizer {
         self.vocab_size
     }
 
+    /// For each id whether its token goes on with the word before it (`##` of a `WordPiece` vocabulary).
+    pub fn continuations(&self) -> Vec<bool> {
+        let ids = (0_u32..).take(self.vocab_size);
+        ids.map(|id| self.inner.id_to_token(id).is_some_and(|token| token.starts_with("##"))).collect()
+    }
+
     /// Id of the padding token.
     pub fn pad_id(&self) -> u32 {
         self.pad_id
@@ -254,6 +260,8 @@ mod tests {
         assert_eq!(&lines[..5], ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]);
         let tokenizer = Tokenizer::builtin().unwrap();
         assert_eq!((tokenizer.vocab_size(), tokenizer.pad_id()), (lines.len(), 0));
+        let continuing: Vec<bool> = lines.iter().map(|line| line.starts_with("##")).collect();
+        assert_eq!(tokenizer.continuations(), continuing);
         for letter in 'a'..='z' {
             assert!(tokenizer.id(&letter.to_string()).is_some() && tokenizer.id(&format!("##{letter}")).is_some());
         }

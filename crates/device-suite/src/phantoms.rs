@@ -34,6 +34,7 @@ impl Phantoms {
             batch_size: data.batch_size,
             image_size: data.image_size,
             sentences: data.sentences_per_study,
+            whole_reports: false,
             max_tokens: data.max_tokens,
             augment: Some(data.augment.clone()),
             shuffle_pairs: false,

@@ -9,6 +9,7 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
+use crate::alignment::{Alignment, AlignmentConfig};
 use crate::error::bad_config;
 use crate::image::{ImageEncoder, ImageEncoderConfig};
 use crate::ops::l2_normalize;
@@ -33,6 +34,9 @@ pub struct DualEncoderConfig {
     /// Freezes the text tower's embeddings and this many of its first layers (6 in the paper); absent: nothing is frozen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frozen_text_layers: Option<usize>,
+    /// What aligns words with patches and pairs with prototypes (`MGCA`); absent: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alignment: Option<AlignmentConfig>,
 }
 
 impl DualEncoderConfig {
@@ -46,6 +50,13 @@ impl DualEncoderConfig {
         }
         self.image.validate()?;
         self.text.validate()?;
+        if let Some(alignment) = &self.alignment {
+            alignment.validate()?;
+            if self.image.local_size().is_none() {
+                let why = "it needs local features: set model.image.local_stage";
+                return Err(bad_config("model", "alignment", &"present", why));
+            }
+        }
         let widths = [
             self.projection.out_size(self.image.feature_size(), self.embed_dim),
             self.head_of_text().out_size(self.text.feature_size(), self.embed_dim),
@@ -68,6 +79,9 @@ impl DualEncoderConfig {
             text_encoder: self.text.init(device),
             image_projection: self.projection.init(self.image.feature_size(), self.embed_dim, device),
             text_projection: self.head_of_text().init(self.text.feature_size(), self.embed_dim, device),
+            alignment: self.alignment.as_ref().zip(self.image.local_size()).map(|(alignment, local)| {
+                alignment.init(local, self.text.feature_size(), self.embed_dim, device)
+            }),
             frozen_text_layers: self.frozen_text_layers,
         }
     }
@@ -84,6 +98,8 @@ pub struct DualEncoder {
     pub image_projection: ProjectionHead,
     /// From text features to the joint space.
     pub text_projection: ProjectionHead,
+    /// What aligns them below the level of pairs.
+    pub alignment: Option<Alignment>,
     #[module(skip)]
     frozen_text_layers: Option<usize>,
 }
@@ -98,6 +114,11 @@ pub struct Encoded {
 }
 
 impl DualEncoder {
+    /// Layers of the text tower that are frozen, if any part of it is.
+    pub fn frozen_text_layers(&self) -> Option<usize> {
+        self.frozen_text_layers
+    }
+
     /// Features and embeddings of normalised images.
     ///
     /// # Shapes

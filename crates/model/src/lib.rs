@@ -2,6 +2,7 @@
 //!
 //! Shape letters: `B` batch, `C` channels, `H`/`W` pixels, `T` tokens, `D` width of a feature, `E` width of an embedding.
 
+pub mod alignment;
 pub mod card;
 pub mod dual_encoder;
 pub mod error;

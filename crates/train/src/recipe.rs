@@ -17,12 +17,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
 use crate::objective::convirt::ConVirtConfig;
+use crate::objective::mgca::flavour::{Flavour, MgcaConfig};
 
 /// The recipes of this project, by name.
-pub const RECIPES: [(&str, &str); 4] = [
+pub const RECIPES: [(&str, &str); 5] = [
     ("convirt-phantom", include_str!("../../../models/convirt-phantom/recipe.toml")),
     ("supervised-phantom", include_str!("../../../models/supervised-phantom/recipe.toml")),
     ("convirt-small", include_str!("../../../models/convirt-small/recipe.toml")),
+    ("mgca-phantom", include_str!("../../../models/mgca-phantom/recipe.toml")),
     ("convirt-rn50", include_str!("../../../models/convirt-rn50/recipe.toml")),
 ];
 
@@ -96,7 +98,10 @@ pub struct DataSection {
     /// Studies encoded at once where memory is short; absent: the whole batch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub micro_batch_size: Option<usize>,
-    /// Sentences drawn per study and update; 1 in the paper.
+    /// What a text is.
+    #[serde(default)]
+    pub text: TextUnit,
+    /// Texts drawn per study and update; 1 in the papers.
     pub sentences_per_study: usize,
     /// Longest sentence in tokens.
     pub max_tokens: usize,
@@ -114,6 +119,17 @@ pub struct DataSection {
     /// Negative control: every study gets the report of another.
     #[serde(default)]
     pub shuffle_pairs: bool,
+}
+
+/// What a text of a study is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TextUnit {
+    /// A random sentence of the report (`ConVIRT`).
+    #[default]
+    Sentence,
+    /// The whole report (`MGCA`).
+    Report,
 }
 
 /// Weights to start from; absent: random.
@@ -137,6 +153,8 @@ pub struct InitSection {
 pub enum ObjectiveConfig {
     /// Pairs under InfoNCE.
     Convirt(ConVirtConfig),
+    /// Pairs, words and patches, and prototypes.
+    Mgca(MgcaConfig),
     /// Labels under binary cross-entropy.
     Supervised(SupervisedConfig),
 }
@@ -202,6 +220,13 @@ fn chain(recipe: &str) -> Result<Vec<Layer>, TrainError> {
     Ok(layers)
 }
 
+/// The flavour of an objective that has flavours.
+fn flavour(table: &toml::Table) -> Option<Flavour> {
+    let objective = table.get("objective")?;
+    objective.get("kind").filter(|kind| kind.as_str() == Some("mgca"))?;
+    objective.get("flavour")?.clone().try_into().ok()
+}
+
 /// A recipe with everything that was set on the command line.
 #[derive(Debug)]
 pub struct Resolved {
@@ -221,6 +246,9 @@ pub fn resolve(recipe: &str, overrides: &[Layer]) -> Result<Resolved, TrainError
     let mut layered = Layered::new();
     for layer in chain(recipe)?.iter().chain(overrides) {
         layered.push(layer);
+    }
+    if let Some(flavour) = flavour(layered.table()) {
+        layered.push(&flavour.fill(layered.table())?);
     }
     let table = layered.table().clone();
     let tokenizer_config = table.get("data").and_then(|d| d.get("tokenizer")).cloned();
@@ -274,6 +302,24 @@ impl Recipe {
             }
             if self.data.sentences_per_study == 0 {
                 return refuse("data.sentences_per_study", &0, "a contrast needs at least 1 sentence");
+            }
+        }
+        if let ObjectiveConfig::Mgca(loss) = &self.objective {
+            if let Some((key, value, why)) = loss.fault() {
+                return refuse(key, &value, why);
+            }
+            let Some(alignment) = &self.model.alignment else {
+                return refuse("model.alignment", &"absent", "MGCA aligns words and patches: add [model.alignment]");
+            };
+            if loss.learned_attention && !alignment.attention {
+                let why = "objective.learned_attention asks for it";
+                return refuse("model.alignment.attention", &false, why);
+            }
+            if self.data.sentences_per_study != 1 {
+                return refuse("data.sentences_per_study", &self.data.sentences_per_study, "MGCA takes one text a study");
+            }
+            if self.data.max_tokens < 3 {
+                return refuse("data.max_tokens", &self.data.max_tokens, "a report needs room for a word");
             }
         }
         let channels = self.model.image.in_channels();

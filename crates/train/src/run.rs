@@ -35,8 +35,10 @@ use serde_json::{Map, Value, json};
 
 use crate::error::TrainError;
 use crate::objective::convirt::ConVirt;
+use crate::objective::mgca::flavour::MgcaConfig;
+use crate::objective::mgca::{Mgca, Wording};
 use crate::observe::{Recorder, Totals};
-use crate::recipe::{ObjectiveConfig, Recipe, Resolved, SupervisedConfig};
+use crate::recipe::{ObjectiveConfig, Recipe, Resolved, SupervisedConfig, TextUnit};
 use crate::resume;
 
 /// Where a run writes and how it shows progress.
@@ -103,6 +105,15 @@ pub fn run(resolved: &Resolved, options: &RunOptions) -> Result<Value, TrainErro
             let totals = setup.train(ConVirt::new(model, loss.clone(), heads, preprocess), &card, save)?;
             (setup.evaluate(Some(&initial))?, totals)
         }
+        ObjectiveConfig::Mgca(loss) => {
+            let model = start_weights(recipe, recipe.model.init(&options.device.0.clone().autodiff()))?;
+            let initial = model.image_encoder.valid();
+            let card = setup.card("mgca", Architecture::DualEncoder(recipe.model.clone()))?;
+            let save = |path: &Path, o: &Mgca, card: &Card| engine::checkpoint::save(path, &o.model, card);
+            let objective = mgca(resolved, loss, model, setup.topic_heads());
+            let totals = setup.train(objective, &card, save)?;
+            (setup.evaluate(Some(&initial))?, totals)
+        }
         ObjectiveConfig::Supervised(config) => {
             let architecture = supervised(recipe, config, &parts.train.classes);
             architecture.validate().map_err(engine::EngineError::from)?;
@@ -135,6 +146,7 @@ fn loader(
     let data = &recipe.data;
     let (contrast, topics) = match &recipe.objective {
         ObjectiveConfig::Convirt(loss) => (true, loss.topics),
+        ObjectiveConfig::Mgca(loss) => (true, loss.topics),
         ObjectiveConfig::Supervised(_) => (false, 0),
     };
     let config = LoaderConfig {
@@ -142,6 +154,7 @@ fn loader(
         batch_size: data.batch_size,
         image_size: data.image_size,
         sentences: if contrast { data.sentences_per_study } else { 0 },
+        whole_reports: data.text == TextUnit::Report,
         max_tokens: data.max_tokens,
         augment: like.is_none().then(|| data.augment.clone()),
         shuffle_pairs: data.shuffle_pairs,
@@ -170,6 +183,10 @@ pub fn time_updates(resolved: &Resolved, parts: &Parts, device: &Device) -> Resu
             let model = start_weights(recipe, recipe.model.init(&tracked))?;
             time(ConVirt::new(model, loss.clone(), None, recipe.preprocess()), recipe, &loader, &tracked)
         }
+        ObjectiveConfig::Mgca(loss) => {
+            let model = start_weights(recipe, recipe.model.init(&tracked))?;
+            time(mgca(resolved, loss, model, None), recipe, &loader, &tracked)
+        }
         ObjectiveConfig::Supervised(config) => {
             let model = supervised(recipe, config, &parts.train.classes).init(&tracked);
             time(Supervised::new(model, recipe.preprocess()), recipe, &loader, &tracked)
@@ -195,6 +212,13 @@ fn time<O: Objective>(
         seconds = clock.seconds();
     }
     Ok((parameters, seconds))
+}
+
+fn mgca(resolved: &Resolved, loss: &MgcaConfig, model: DualEncoder, topics: Option<TopicHeads>) -> Mgca {
+    let recipe = &resolved.recipe;
+    let continues = Arc::new(resolved.tokenizer.continuations());
+    let wording = Wording { continues, max_tokens: recipe.data.max_tokens };
+    Mgca::new(model, loss.clone(), topics, wording, recipe.preprocess())
 }
 
 fn supervised(recipe: &Recipe, config: &SupervisedConfig, classes: &[String]) -> ImageClassifierConfig {

@@ -167,6 +167,7 @@ mod tests {
             batch_size: 2,
             image_size: 16,
             sentences: 2,
+            whole_reports: false,
             max_tokens: 16,
             augment: None,
             shuffle_pairs: false,

@@ -45,6 +45,7 @@ fn config() -> LoaderConfig {
         batch_size: 4,
         image_size: 16,
         sentences: 1,
+        whole_reports: false,
         max_tokens: 16,
         augment: None,
         shuffle_pairs: false,

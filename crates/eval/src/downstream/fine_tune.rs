@@ -231,6 +231,7 @@ impl FineTuneConfig {
             batch_size: self.train_batch.min(train.studies.len()),
             image_size: preprocess.image_size,
             sentences: 0,
+            whole_reports: false,
             max_tokens: 0,
             augment: Some(self.augment.clone()),
             shuffle_pairs: false,

@@ -86,6 +86,15 @@ impl ImageEncoderConfig {
         }
     }
 
+    /// Width `L` of local features; nothing where there are none.
+    pub fn local_size(&self) -> Option<usize> {
+        match self {
+            Self::Resnet(config) => config.local_size(),
+            Self::Vit(config) => Some(config.hidden_size),
+            Self::Swin(config) => Some(config.feature_size()),
+        }
+    }
+
     /// Width `D` of the global feature.
     pub fn feature_size(&self) -> usize {
         match self {

@@ -98,6 +98,11 @@ impl ResNetConfig {
         self.width * 8 * self.block.expansion()
     }
 
+    /// Width of local features; nothing where no stage is named for them.
+    pub fn local_size(&self) -> Option<usize> {
+        self.local_stage.map(|stage| (self.width << (stage - 1)) * self.block.expansion())
+    }
+
     /// A randomly initialised network; call [`ResNetConfig::validate`] on user input first.
     pub fn init(&self, device: &Device) -> ResNet {
         let mut channels = self.width;

@@ -3,10 +3,12 @@
 //! A body here is the reference: it runs on every device. Kernels for one backend may be put beside it later and are
 //! compared with it.
 
+mod chunks;
 mod resize;
 
 use burn::tensor::{Tensor, assert_shape, s};
 
+pub use chunks::sum_in_chunks;
 pub use resize::resize_bilinear;
 
 /// GELU with the error function, `x * Phi(x)`, any shape.

@@ -312,30 +312,36 @@ impl Bert {
             let times = self.pooled_layers.iter().filter(|layer| **layer == number).count();
             pooled.extend(std::iter::repeat_n(x, times).cloned());
         };
-        let mut x = if frozen_layers.is_some() && texts.input_ids.device().is_autodiff() {
+        let (mut x, mut attention) = if frozen_layers.is_some() && texts.input_ids.device().is_autodiff() {
             let plain_mask = mask.clone().without_autodiff();
             let mut x = self.embeddings.valid().forward(texts.input_ids.without_autodiff(), None, self.zero_positions);
+            let mut last = None;
             for (layer, number) in self.encoder.layer[..frozen].iter().zip(1..) {
-                x = layer.valid().forward(x, &plain_mask);
+                let (next, attention) = layer.valid().forward(x, &plain_mask);
+                (x, last) = (next, Some(attention.autodiff()));
                 keep(number, &x.clone().autodiff());
             }
-            x.autodiff()
+            (x.autodiff(), last)
         } else {
             // Elsewhere no gradient reaches padding.
             let padding = (self.pooling == Pooling::PaddedMean).then(|| texts.padding.clone());
             let mut x = self.embeddings.forward(texts.input_ids, padding, self.zero_positions);
+            let mut last = None;
             for (layer, number) in self.encoder.layer[..frozen].iter().zip(1..) {
-                x = layer.forward(x, &mask);
+                let (next, attention) = layer.forward(x, &mask);
+                (x, last) = (next, Some(attention));
                 keep(number, &x);
             }
-            x
+            (x, last)
         };
         for (layer, number) in self.encoder.layer[frozen..].iter().zip(frozen + 1..) {
-            x = layer.forward(x, &mask);
+            let (next, weights) = layer.forward(x, &mask);
+            (x, attention) = (next, Some(weights));
             keep(number, &x);
         }
+        let Some(attention) = attention else { panic!("a checked configuration has a layer") };
         let mean = mean_of(pooled).unwrap_or_else(|| x.clone());
-        TextFeatures { global: self.pooling.pool(mean, texts.padding), tokens: x }
+        TextFeatures { global: self.pooling.pool(mean, texts.padding), tokens: x, attention }
     }
 }
 
@@ -366,17 +372,17 @@ impl BertEmbeddings {
 }
 
 impl BertLayer {
-    /// `[B, T, D]` to `[B, T, D]`; `mask`: `[B, 1, 1, T]`, true at padding.
-    fn forward(&self, x: Tensor<3>, mask: &Tensor<4, Bool>) -> Tensor<3> {
-        let context = self.attention.self_attention.forward(x.clone(), mask);
+    /// `[B, T, D]` to `[B, T, D]` and its attention, `[B, N, T, T]`; `mask`: `[B, 1, 1, T]`, true at padding.
+    fn forward(&self, x: Tensor<3>, mask: &Tensor<4, Bool>) -> (Tensor<3>, Tensor<4>) {
+        let (context, attention) = self.attention.self_attention.forward(x.clone(), mask);
         let x = self.attention.output.forward(context, x);
         let inner = gelu(self.intermediate.dense.forward(x.clone()));
-        self.output.forward(inner, x)
+        (self.output.forward(inner, x), attention)
     }
 }
 
 impl SelfAttention {
-    fn forward(&self, x: Tensor<3>, mask: &Tensor<4, Bool>) -> Tensor<3> {
+    fn forward(&self, x: Tensor<3>, mask: &Tensor<4, Bool>) -> (Tensor<3>, Tensor<4>) {
         let [b, t, d] = x.dims();
         let n = self.num_heads;
         let heads = |x: Tensor<3>| x.reshape([b, t, n, d / n]).swap_dims(1, 2); // [B, N, T, D/N]
@@ -386,8 +392,9 @@ impl SelfAttention {
         let scale = 1.0 / ((d / n) as f64).sqrt();
         let scores = query.matmul(key.swap_dims(2, 3)).mul_scalar(scale); // [B, N, T, T]
         let scores = scores.mask_fill(mask.clone().expand([b, n, t, t]), MASKED);
-        let weights = self.dropout.forward(softmax(scores, 3));
-        weights.matmul(value).swap_dims(1, 2).reshape([b, t, d])
+        let weights = softmax(scores, 3);
+        let context = self.dropout.forward(weights.clone()).matmul(value);
+        (context.swap_dims(1, 2).reshape([b, t, d]), weights)
     }
 }
 

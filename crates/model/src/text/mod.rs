@@ -1,6 +1,7 @@
 //! Text encoders.
 
 pub mod bert;
+pub mod words;
 
 use burn::module::Module;
 use burn::tensor::{Bool, Device, Int, Tensor};
@@ -25,6 +26,8 @@ pub struct TextFeatures {
     pub global: Tensor<2>,
     /// One vector per token, `[B, T, D]`.
     pub tokens: Tensor<3>,
+    /// Attention of the last layer before its dropout, `[B, N, T, T]`: each token to each.
+    pub attention: Tensor<4>,
 }
 
 /// Architecture of a text encoder.

@@ -33,6 +33,7 @@ pub struct Family {
 const IMAGE: &[&str] = &["image_encoder."];
 const TEXT: &[&str] = &["text_encoder."];
 const BOTH: &[&str] = &["image_encoder.", "text_encoder.", "image_projection.", "text_projection."];
+const ALIGNED: &[&str] = &["image_encoder.", "text_encoder.", "image_projection.", "text_projection.", "alignment."];
 
 /// All kinds, the most specific first.
 pub static FAMILIES: [Family; 16] = [
@@ -41,7 +42,7 @@ pub static FAMILIES: [Family; 16] = [
         what: "MGCA with ResNet",
         signature: &["img_encoder_q.model.conv1.weight", "text_encoder_q.model.embeddings.word_embeddings.weight"],
         layout: || mgca(layout::resnet()),
-        covers: BOTH,
+        covers: ALIGNED,
         adjust: adjust_mgca,
         preprocess: of_mgca,
         ..NO_PREFIX
@@ -51,7 +52,7 @@ pub static FAMILIES: [Family; 16] = [
         what: "MGCA with ViT",
         signature: &["img_encoder_q.model.cls_token", "text_encoder_q.model.embeddings.word_embeddings.weight"],
         layout: || mgca(layout::vit()),
-        covers: BOTH,
+        covers: ALIGNED,
         adjust: adjust_mgca,
         preprocess: of_mgca,
         ..NO_PREFIX
@@ -233,10 +234,11 @@ const NATIVE: Family = Family {
             ("text_encoder.*", "text_encoder.*"),
             ("image_projection.*", "image_projection.*"),
             ("text_projection.*", "text_projection.*"),
+            ("alignment.*", "alignment.*"),
             ("fc.*", "fc.*"),
         ])
     },
-    covers: BOTH,
+    covers: ALIGNED,
     ..NO_PREFIX
 };
 
@@ -260,28 +262,36 @@ impl Family {
     }
 }
 
-fn head(there: &str, here: &str) -> Layout {
-    let pairs = [("head.0", "fc1"), ("head.1", "bn1"), ("head.3", "fc2"), ("head.4", "bn2")];
+/// A head of MGCA's; `layer` is what its two layers are called here.
+fn head(there: &str, here: &str, layer: &str) -> Layout {
+    let pairs = [("0", format!("{layer}1")), ("1", "bn1".to_owned()), ("3", format!("{layer}2")), ("4", "bn2".to_owned())];
     pairs.iter().fold(Layout::default(), |layout, (from, to)| {
-        layout.rename(&[(&format!("{there}.{from}.*"), &format!("{here}.{to}.*"))])
+        layout.rename(&[(&format!("{there}.head.{from}.*"), &format!("{here}.{to}.*"))])
     })
 }
 
-/// MGCA: `methods.md` 4.6. Local heads and prototypes are carried.
+/// Attention of torch's `MultiheadAttention`.
+fn attention(there: &str, here: &str) -> Layout {
+    Layout::default().rename(&[
+        (&format!("{there}.in_proj_weight"), &format!("{here}.in_proj.weight")),
+        (&format!("{there}.in_proj_bias"), &format!("{here}.in_proj.bias")),
+        (&format!("{there}.out_proj.*"), &format!("{here}.out_proj.*")),
+    ])
+}
+
+/// MGCA: `methods.md` 4.6.
 fn mgca(image: Layout) -> Layout {
     Layout::default()
-        .carry(&[
-            ("*.num_batches_tracked", "counters of batches"),
-            ("img_encoder_q.local_embed.*", "local head"),
-            ("text_encoder_q.local_embed.*", "local head"),
-            ("patch_local_atten_layer.*", "attention layer, never used"),
-            ("word_local_atten_layer.*", "attention layer, never used"),
-            ("prototype_layer.*", "prototypes"),
-        ])
+        .carry(&[("*.num_batches_tracked", "counters of batches")])
         .and(image.under("img_encoder_q.model.").tower("image_encoder."))
         .and(layout::bert().under("text_encoder_q.model.").tower("text_encoder."))
-        .and(head("img_encoder_q.global_embed", "image_projection"))
-        .and(head("text_encoder_q.global_embed", "text_projection"))
+        .and(head("img_encoder_q.global_embed", "image_projection", "fc"))
+        .and(head("text_encoder_q.global_embed", "text_projection", "fc"))
+        .and(head("img_encoder_q.local_embed", "alignment.image_local", "conv"))
+        .and(head("text_encoder_q.local_embed", "alignment.text_local", "conv"))
+        .and(attention("word_local_atten_layer", "alignment.word_attention"))
+        .and(attention("patch_local_atten_layer", "alignment.patch_attention"))
+        .rename(&[("prototype_layer.weight", "alignment.prototypes.weight")])
 }
 
 fn medclip(image: Layout) -> Layout {

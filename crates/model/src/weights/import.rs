@@ -392,6 +392,7 @@ fn architecture(evidence: &Evidence<'_>) -> Result<Architecture> {
                 text_projection,
                 embed_dim,
                 frozen_text_layers: None,
+                alignment: evidence.alignment()?,
             })
         }
         (Some(image), None) => Architecture::ImageEncoder(image),

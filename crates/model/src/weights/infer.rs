@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::tensor::TensorInfo;
+use crate::alignment::AlignmentConfig;
 use crate::image::ImageEncoderConfig;
 use crate::image::resnet::{BlockKind, ResNetConfig};
 use crate::image::swin::SwinConfig;
@@ -200,6 +201,18 @@ impl Evidence<'_> {
             ProjectionConfig::Linear { bias: self.has(&name("fc2.bias")) }
         };
         Ok(Some((head, width)))
+    }
+
+    /// What aligns the towers, where the file has any of it.
+    pub(super) fn alignment(&self) -> Result<Option<AlignmentConfig>> {
+        if self.tensors.range("alignment.".to_owned()..).next().is_none_or(|(name, _)| !name.starts_with("alignment.")) {
+            return Ok(None);
+        }
+        Ok(Some(AlignmentConfig {
+            hidden_size: self.size("alignment.image_local.conv1.weight", 0)?,
+            num_prototypes: self.size("alignment.prototypes.weight", 0)?,
+            attention: self.has("alignment.word_attention.in_proj.weight"),
+        }))
     }
 }
 

@@ -126,6 +126,7 @@ fn dual_encoder(frozen_text_layers: Option<usize>) -> (Golden, DualEncoder) {
         text_projection: None,
         embed_dim: 6,
         frozen_text_layers,
+        alignment: None,
     };
     config.validate().unwrap();
     let model = golden.load(config.init(&device().autodiff()), "param.");

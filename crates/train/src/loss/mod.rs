@@ -1,4 +1,7 @@
 //! Losses: functions of tensors and numbers, without parameters.
 
 pub mod info_nce;
+pub mod prototype;
+pub mod sinkhorn;
+pub mod token;
 pub mod topics;

@@ -15,7 +15,7 @@ use model::text::TextInput;
 use serde::{Deserialize, Serialize};
 
 use crate::loss::info_nce::{InfoNceConfig, info_nce, info_nce_of_logits};
-use crate::loss::topics::topic_error;
+use crate::objective::topics::{TopicEmbeds, topic_terms};
 
 /// Constants of the objective.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -89,20 +89,9 @@ pub struct PairEmbeds {
     pub topics: Option<TopicEmbeds>,
 }
 
-/// Topics of a batch of reports, and what the towers make of them.
-#[derive(Debug, Clone)]
-pub struct TopicEmbeds {
-    /// As the images show them, `[B, K]`.
-    pub image: Tensor<2>,
-    /// As the sentences tell of them, `[B * S, K]`.
-    pub text: Tensor<2>,
-    /// As they are, `[B, K]`.
-    pub target: Tensor<2>,
-}
-
 impl Embeds for PairEmbeds {
     fn into_rows(self) -> Vec<Tensor<2>> {
-        let topics = self.topics.into_iter().flat_map(|topics| [topics.image, topics.text, topics.target]);
+        let topics = self.topics.into_iter().flat_map(TopicEmbeds::into_rows);
         [self.image, self.text].into_iter().chain(topics).collect()
     }
 
@@ -112,11 +101,7 @@ impl Embeds for PairEmbeds {
         Self {
             image: next(&like.image),
             text: next(&like.text),
-            topics: like.topics.as_ref().map(|topics| TopicEmbeds {
-                image: next(&topics.image),
-                text: next(&topics.text),
-                target: next(&topics.target),
-            }),
+            topics: like.topics.as_ref().map(|topics| topics.refilled(next)),
         }
     }
 }
@@ -180,10 +165,7 @@ impl Objective for ConVirt {
         };
         losses.metrics.extend(self.scale.as_ref().map(|scale| ("temperature", scale.temperature())));
         if let Some(topics) = &embeds.topics {
-            for (name, predicted) in [("image_topics", &topics.image), ("text_topics", &topics.text)] {
-                let value = topic_error(predicted.clone(), topics.target.clone());
-                losses.terms.push(LossTerm { name, value, weight: self.loss.topics_weight });
-            }
+            losses.terms.extend(topic_terms(topics, self.loss.topics_weight));
         }
         losses
     }

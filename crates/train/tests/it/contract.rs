@@ -236,6 +236,7 @@ fn fitted(losses: Vec<f64>, config: &FitConfig) -> (Notes, ConVirt, ConVirt) {
         batch_size: 4,
         image_size: 32,
         sentences: 1,
+        whole_reports: false,
         max_tokens: 8,
         augment: None,
         shuffle_pairs: false,

@@ -1,0 +1,161 @@
+//! What paper and published code of `MGCA` disagree about: one table, and the options that it sets.
+
+use engine::config::{Layer, Source};
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+use crate::error::TrainError;
+
+/// Which of two descriptions of `MGCA` gives the values that a recipe leaves open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Flavour {
+    /// The paper.
+    Paper,
+    /// The published code, which made the published weights.
+    Reference,
+}
+
+/// Every difference that changes a result: key, the paper's value, that of the published code. A recipe may set any of them.
+///
+/// # Source
+/// `methods.md` 2.3, 2.5, 2.6 and 8.
+pub const DIFFERENCES: [(&str, &str, &str); 16] = [
+    ("objective.instance_temperature", "0.1", "0.07"),
+    ("objective.instance_mean", "true", "false"),
+    ("objective.token_temperature", "0.07", "0.1"),
+    ("objective.token_mean", "true", "false"),
+    ("objective.weight_per_token", "true", "false"),
+    ("objective.clip_weights", "false", "true"),
+    ("objective.learned_attention", "true", "false"),
+    ("objective.raw_vit_context", "false", "true"),
+    ("objective.separator_is_word", "false", "true"),
+    ("objective.padding_takes_part", "false", "true"),
+    ("objective.attention_shifted", "false", "true"),
+    ("objective.full_text_truncated", "false", "true"),
+    ("objective.prototype_temperature", "0.2", "0.2"),
+    ("model.text.num_layers", "12", "6"),
+    ("model.text.zero_positions", "false", "true"),
+    ("model.text.type_vocab_size", "2", "0"),
+];
+
+impl Flavour {
+    /// The values of a flavour for the keys that a table leaves open.
+    ///
+    /// # Errors
+    /// None with the table of differences as it is.
+    pub fn fill(self, table: &Table) -> Result<Layer, TrainError> {
+        let open = DIFFERENCES.iter().filter(|(key, ..)| !is_set(table, key));
+        let (name, lines): (_, Vec<String>) = match self {
+            Self::Paper => ("paper", open.map(|(key, paper, _)| format!("{key} = {paper}")).collect()),
+            Self::Reference => ("reference", open.map(|(key, _, code)| format!("{key} = {code}")).collect()),
+        };
+        Ok(Layer::text(Source::Preset(format!("flavour {name}")), &lines.join("\n"))?)
+    }
+}
+
+/// Whether a table has a value at a path of names joined by dots.
+fn is_set(table: &Table, key: &str) -> bool {
+    let (first, rest) = key.split_once('.').map_or((key, None), |(first, rest)| (first, Some(rest)));
+    match (table.get(first), rest) {
+        (Some(Value::Table(inner)), Some(rest)) => is_set(inner, rest),
+        (value, rest) => value.is_some() && rest.is_none(),
+    }
+}
+
+/// Constants of the objective. Those that [`DIFFERENCES`] names are set by the flavour unless a recipe sets them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MgcaConfig {
+    /// Whose values fill what a recipe leaves open.
+    pub flavour: Flavour,
+    /// Weight of the alignment of pairs (ITA).
+    #[serde(default = "one")]
+    pub instance_weight: f64,
+    /// Weight of the alignment of words and patches (CTA).
+    #[serde(default = "one")]
+    pub token_weight: f64,
+    /// Weight of the alignment with prototypes (CPA).
+    #[serde(default = "one")]
+    pub prototype_weight: f64,
+    /// Temperature of the contrast of pairs.
+    pub instance_temperature: f64,
+    /// Whether that loss is the mean of both directions instead of their sum.
+    pub instance_mean: bool,
+    /// Temperature of the contrast of tokens, and of attention without parameters.
+    pub token_temperature: f64,
+    /// Whether that loss is the mean of word and patch side instead of their sum.
+    pub token_mean: bool,
+    /// Whether weights are divided by the number of words or patches.
+    pub weight_per_token: bool,
+    /// Whether weights are clipped to their 10 % and 90 % quantiles and then divided by their sum.
+    pub clip_weights: bool,
+    /// Whether words and patches see each other by learned maps.
+    pub learned_attention: bool,
+    /// Whether what a patch sees of the report keeps its length where the tower is a vision transformer.
+    pub raw_vit_context: bool,
+    /// Whether the mark at the end of a report is a word.
+    pub separator_is_word: bool,
+    /// Whether padding is projected and counts among words.
+    pub padding_takes_part: bool,
+    /// Whether a token has the attention that is paid to the one after it.
+    pub attention_shifted: bool,
+    /// Whether a report that fills the length loses its last word and the mark at its end.
+    pub full_text_truncated: bool,
+    /// Temperature of the prediction of prototypes.
+    pub prototype_temperature: f64,
+    /// Sharpness of the assignment to prototypes: small is sharp.
+    #[serde(default = "sinkhorn_epsilon")]
+    pub sinkhorn_epsilon: f64,
+    /// Rounds of the assignment.
+    #[serde(default = "sinkhorn_iterations")]
+    pub sinkhorn_iterations: usize,
+    /// Passes over the data during which prototypes stay as they are.
+    #[serde(default = "frozen_epochs")]
+    pub freeze_prototypes_epochs: u64,
+    /// Topics of the report that both towers predict besides; 0 in the paper.
+    #[serde(default)]
+    pub topics: usize,
+    /// Weight of the error of either prediction.
+    #[serde(default = "one")]
+    pub topics_weight: f64,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+fn sinkhorn_epsilon() -> f64 {
+    0.05
+}
+
+fn sinkhorn_iterations() -> usize {
+    3
+}
+
+fn frozen_epochs() -> u64 {
+    1
+}
+
+impl MgcaConfig {
+    /// The first key that makes no sense, its value and what to use.
+    pub fn fault(&self) -> Option<(&'static str, f64, &'static str)> {
+        let positive = [
+            ("objective.instance_temperature", self.instance_temperature),
+            ("objective.token_temperature", self.token_temperature),
+            ("objective.prototype_temperature", self.prototype_temperature),
+            ("objective.sinkhorn_epsilon", self.sinkhorn_epsilon),
+        ];
+        let weights = [
+            ("objective.instance_weight", self.instance_weight),
+            ("objective.token_weight", self.token_weight),
+            ("objective.prototype_weight", self.prototype_weight),
+            ("objective.topics_weight", self.topics_weight),
+        ];
+        let odd = positive.into_iter().find(|(_, value)| !(*value > 0.0 && value.is_finite()));
+        let negative = || weights.into_iter().find(|(_, value)| !(*value >= 0.0 && value.is_finite()));
+        odd.map(|(key, value)| (key, value, "use more than 0")).or_else(|| {
+            negative().map(|(key, value)| (key, value, "use 0 or more"))
+        })
+    }
+}

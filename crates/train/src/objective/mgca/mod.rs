@@ -1,0 +1,292 @@
+//! `MGCA`: images and reports are aligned as pairs, as words and patches, and as members of the same prototypes.
+//!
+//! Wang et al., "Multi-granularity cross-modal alignment for generalized medical visual representation learning", 2022.
+//!
+//! Shape letters: `B` studies, `M` words, `P` patches, `E` width of the joint space, `K` topics.
+
+pub mod flavour;
+
+use std::sync::Arc;
+
+use burn::module::Module;
+use burn::optim::GradientsParams;
+use burn::tensor::{Device, Tensor, TensorData};
+use data::batch::PairBatch;
+use engine::objective::{Context, Embeds, LossTerm, Losses, Objective};
+use engine::upload::{Preprocess, texts};
+use model::DualEncoder;
+use model::head::topics::TopicHeads;
+use model::ops::{l2_normalize, mean_similarity};
+use model::text::TextInput;
+use model::text::words::{WordPlan, WordRules, Words};
+
+use crate::loss::info_nce::{InfoNceConfig, info_nce};
+use crate::loss::prototype::{PrototypeConfig, prototype_loss};
+use crate::loss::token::{TokenConfig, Tokens, clipped, token_loss};
+use crate::objective::topics::{TopicEmbeds, topic_terms};
+use flavour::MgcaConfig;
+
+/// What the objective knows of text.
+#[derive(Debug, Clone)]
+pub struct Wording {
+    /// For each token id whether it goes on with the word before it.
+    pub continues: Arc<Vec<bool>>,
+    /// Longest report in tokens.
+    pub max_tokens: usize,
+}
+
+/// A dual encoder with local heads and prototypes under the three losses.
+#[derive(Module, Debug)]
+pub struct Mgca {
+    /// The towers and what aligns them.
+    pub model: DualEncoder,
+    topics: Option<TopicHeads>,
+    #[module(skip)]
+    config: MgcaConfig,
+    #[module(skip)]
+    wording: Wording,
+    #[module(skip)]
+    preprocess: Preprocess,
+}
+
+impl Mgca {
+    /// Puts the losses on a model, whose prototypes get unit length.
+    ///
+    /// # Panics
+    /// If the model has nothing to align; a checked recipe has.
+    pub fn new(
+        model: DualEncoder,
+        config: MgcaConfig,
+        topics: Option<TopicHeads>,
+        wording: Wording,
+        preprocess: Preprocess,
+    ) -> Self {
+        assert!(model.alignment.is_some(), "MGCA aligns words and patches");
+        Self { model, topics, config, wording, preprocess }.with_unit_prototypes()
+    }
+
+    fn with_unit_prototypes(mut self) -> Self {
+        if let Some(alignment) = self.model.alignment.take() {
+            let prototypes = alignment.prototypes.clone().unit();
+            self.model.alignment = Some(model::alignment::Alignment { prototypes, ..alignment });
+        }
+        self
+    }
+
+    fn alignment(&self) -> &model::alignment::Alignment {
+        let Some(alignment) = &self.model.alignment else { panic!("the constructor checked it") };
+        alignment
+    }
+
+    /// Words in the joint space, `[B, M, E]`, and 1 where there is one, `[B, M]`.
+    fn words(&self, tokens: Tensor<3>, words: &Words) -> (Tensor<3>, Tensor<2>) {
+        let head = &self.alignment().text_local;
+        let is_word = words.padding.clone().bool_not().float();
+        let merged = words.merge(tokens);
+        let embeds = if self.config.padding_takes_part {
+            head.forward_all(merged)
+        } else {
+            words.spread(head.forward(words.gather(merged)))
+        };
+        (embeds, is_word)
+    }
+
+    /// Weights of tokens in the loss, from the attention that is paid to them; none at padding (`counts`: zeros there).
+    fn weights(&self, attention: Tensor<2>, counts: Option<Tensor<2>>) -> Tensor<2> {
+        let [b, l] = attention.dims();
+        let device = attention.device();
+        let mut weights = attention;
+        if self.config.clip_weights {
+            let mut values: Vec<f32> = weights.into_data().iter::<f32>().collect();
+            for sample in values.chunks_mut(l) {
+                // Of words those that have any attention, of patches all.
+                clipped(sample, |weight| counts.is_none() || weight != 0.0);
+            }
+            weights = Tensor::from_data(TensorData::new(values, [b, l]), &device);
+        }
+        if self.config.weight_per_token {
+            weights = match counts {
+                Some(counts) => weights / counts.sum_dim(1).clamp_min(1.0),
+                None => weights.div_scalar(l as f64),
+            };
+        }
+        weights
+    }
+}
+
+/// A batch on the device.
+#[derive(Debug)]
+pub struct Reports {
+    images: Tensor<4>,
+    texts: TextInput,
+    words: Words,
+    topics: Option<Tensor<2>>,
+}
+
+/// What the towers make of a batch; all rows of unit length.
+#[derive(Debug, Clone)]
+pub struct AlignedEmbeds {
+    /// `[B, E]`.
+    pub image: Tensor<2>,
+    /// `[B, E]`.
+    pub text: Tensor<2>,
+    /// Words and patches.
+    pub tokens: Tokens,
+    /// Topics of the reports, where the objective predicts them.
+    pub topics: Option<TopicEmbeds>,
+}
+
+impl Embeds for AlignedEmbeds {
+    fn into_rows(self) -> Vec<Tensor<2>> {
+        let Tokens { words, word_weights, is_word, patches, patch_weights } = self.tokens;
+        let flat = |x: Tensor<3>| x.flatten::<2>(1, 2);
+        let rows = [self.image, self.text, flat(words), word_weights, is_word, flat(patches), patch_weights];
+        rows.into_iter().chain(self.topics.into_iter().flat_map(TopicEmbeds::into_rows)).collect()
+    }
+
+    fn from_rows(rows: Vec<Tensor<2>>, like: &Self) -> Self {
+        let mut rows = rows.into_iter();
+        let mut next = |old: &Tensor<2>| rows.next().unwrap_or_else(|| old.clone());
+        let old = &like.tokens;
+        Self {
+            image: next(&like.image),
+            text: next(&like.text),
+            tokens: Tokens {
+                words: parts(next(&like.image), &old.words),
+                word_weights: next(&old.word_weights),
+                is_word: next(&old.is_word),
+                patches: parts(next(&like.image), &old.patches),
+                patch_weights: next(&old.patch_weights),
+            },
+            topics: like.topics.as_ref().map(|topics| topics.refilled(next)),
+        }
+    }
+}
+
+/// Flattened parts of samples in the shape of others, `[B, L, E]`.
+fn parts(rows: Tensor<2>, like: &Tensor<3>) -> Tensor<3> {
+    let ([b, _], [_, l, e]) = (rows.dims(), like.dims());
+    rows.reshape([b, l, e])
+}
+
+impl Objective for Mgca {
+    type Batch = Reports;
+    type Embeds = AlignedEmbeds;
+
+    /// One text a study, its whole report.
+    fn upload(&self, batch: &PairBatch, device: &Device) -> Reports {
+        let rules = WordRules {
+            separator_is_word: self.config.separator_is_word,
+            full_text_truncated: self.config.full_text_truncated,
+        };
+        let (continues, tokens) = (&self.wording.continues, batch.texts.tokens);
+        let continues = |id: u32| continues.get(id as usize).copied().unwrap_or(false);
+        let (ids, mask) = (&batch.texts.input_ids, &batch.texts.attention_mask);
+        let plan = WordPlan::new(ids, mask, tokens, self.wording.max_tokens, rules, continues);
+        // Every part of a batch gets as many rows, so that they can be put together again.
+        let rows = if self.config.padding_takes_part { self.wording.max_tokens } else { tokens };
+        Reports {
+            images: self.preprocess.images(&batch.images, batch.len, batch.size, device),
+            texts: texts(&batch.texts, device),
+            words: plan.padded_to(rows - 1).upload(device),
+            topics: self.topics.as_ref().map(|_| {
+                let shape = [batch.len, batch.topics.len() / batch.len];
+                Tensor::from_data(TensorData::new(batch.topics.clone(), shape), device)
+            }),
+        }
+    }
+
+    fn encode(&self, batch: &Reports, _ctx: &Context) -> AlignedEmbeds {
+        let image = self.model.image_encoder.forward(batch.images.clone());
+        let Some(patches) = image.local else { panic!("a checked recipe has local features") };
+        let [b, p, _] = patches.dims();
+        let paid = image.attention.map(|attention| {
+            attention.detach().narrow(2, 0, 1).narrow(3, 1, p).mean_dim(1).reshape([b, p])
+        });
+        let paid = paid.unwrap_or_else(|| Tensor::ones([b, p], &patches.device()));
+        let text = self.model.text_encoder.forward(batch.texts.clone(), self.model.frozen_text_layers());
+        let (words, is_word) = self.words(text.tokens, &batch.words);
+        let heard = batch.words.attention(text.attention, self.config.attention_shifted);
+        let tokens = Tokens {
+            words,
+            word_weights: self.weights(heard, Some(is_word.clone())),
+            is_word,
+            patches: self.alignment().image_local.forward_all(patches),
+            patch_weights: self.weights(paid, None),
+        };
+        let topics = self.topics.as_ref().zip(batch.topics.clone()).map(|(heads, target)| TopicEmbeds {
+            image: heads.of_images(image.global.clone()),
+            text: heads.of_texts(text.global.clone()),
+            target,
+        });
+        AlignedEmbeds {
+            image: l2_normalize(self.model.image_projection.forward(image.global)),
+            text: l2_normalize(self.model.text_projection.forward(text.global)),
+            tokens,
+            topics,
+        }
+    }
+
+    fn losses(&self, embeds: &AlignedEmbeds, _ctx: &Context) -> Losses {
+        let config = &self.config;
+        let alignment = self.alignment();
+        let contrast = InfoNceConfig { temperature: config.instance_temperature, lambda: 0.5 };
+        let instance = info_nce(embeds.image.clone(), embeds.text.clone(), &contrast);
+        let directions = if config.instance_mean { 1.0 } else { 2.0 };
+        let mut losses = Losses {
+            terms: vec![LossTerm {
+                name: "instance_loss",
+                value: instance.loss.mul_scalar(directions),
+                weight: config.instance_weight,
+            }],
+            metrics: vec![
+                ("accuracy", instance.accuracy),
+                ("image_similarity", mean_similarity(embeds.image.clone())),
+                ("text_similarity", mean_similarity(embeds.text.clone())),
+            ],
+        };
+        // A loss without weight costs nothing.
+        if config.token_weight > 0.0 {
+            let learned = alignment.word_attention.as_ref().zip(alignment.patch_attention.as_ref());
+            let maps = learned.filter(|_| config.learned_attention).map(|(words, patches)| [words.maps(), patches.maps()]);
+            let vit = matches!(self.model.image_encoder, model::image::ImageEncoder::Vit(_));
+            let token = TokenConfig {
+                temperature: config.token_temperature,
+                mean: config.token_mean,
+                unit_patch_context: config.learned_attention || !(config.raw_vit_context && vit),
+                padding_takes_part: config.padding_takes_part,
+            };
+            let token = token_loss(&embeds.tokens, &maps, &token);
+            losses.terms.push(LossTerm { name: "token_loss", value: token.loss, weight: config.token_weight });
+            losses.metrics.extend([("word_loss", token.word), ("patch_loss", token.patch)]);
+        }
+        if config.prototype_weight > 0.0 {
+            let prototype = PrototypeConfig {
+                temperature: config.prototype_temperature,
+                epsilon: config.sinkhorn_epsilon,
+                iterations: config.sinkhorn_iterations,
+            };
+            let prototypes = alignment.prototypes.val();
+            let prototype = prototype_loss(embeds.image.clone(), embeds.text.clone(), prototypes, &prototype);
+            let weight = config.prototype_weight;
+            losses.terms.push(LossTerm { name: "prototype_loss", value: prototype.loss, weight });
+            losses.metrics.push(("prototype_usage_entropy", prototype.usage_entropy));
+            losses.metrics.push(("prototype_agreement", prototype.agreement));
+        }
+        if let Some(topics) = &embeds.topics {
+            losses.terms.extend(topic_terms(topics, config.topics_weight));
+        }
+        losses
+    }
+
+    /// Prototypes stay as they are at first.
+    fn after_backward(&self, grads: &mut GradientsParams, ctx: &Context) {
+        if ctx.epoch < self.config.freeze_prototypes_epochs {
+            grads.remove::<2>(self.alignment().prototypes.param().id);
+        }
+    }
+
+    fn after_step(self, _ctx: &Context) -> Self {
+        self.with_unit_prototypes()
+    }
+}
