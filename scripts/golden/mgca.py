@@ -240,8 +240,8 @@ class Mgca(nn.Module):
     def forward(self, image_global, image_local, image_attention, hidden, attention, lengths, continuation):
         """Losses by name, then weights and mask of words and weights of patches.
 
-        `image_attention` `[B, N, 1 + P, 1 + P]` is None where the image tower has none. Prototypes are used as they are;
-        `normalize_prototypes` comes before.
+        `image_attention` `[B, N, 1 + P, 1 + P]` is None where the image tower has none. Prototypes are used as they
+        are; `normalize_prototypes` comes before.
         """
         options = self.options
         words, seen, mask = merge(hidden, attention, lengths, continuation, self.max_tokens, options)
