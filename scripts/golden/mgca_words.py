@@ -2,9 +2,10 @@
 
 Writes crates/model/tests/it/golden/mgca_words.safetensors. `full` is a batch in which two reports fill all tokens: one
 ends in a word of one piece, one in a word of three. `short` has fewer tokens than there may be, and the [SEP] of its
-longest report has no token behind it; in `padded` the last token is padding in every report. Inputs are `<batch>.*`; `<flavour>.<batch>.*` are the merged vectors (`words`,
-rows beyond the words are zero), the attention on them before any clipping (`word_weights`), the mask (`word_mask`) and
-the gradient of `sum(words * weighting)` with respect to the hidden states (`grad_hidden`).
+longest report has no token behind it; in `padded` the last token is padding in every report. Inputs are `<batch>.*`;
+`<flavour>.<batch>.*` are the merged vectors (`words`, rows beyond the words are zero), the attention on them before any
+clipping (`word_weights`), the mask (`word_mask`) and the gradient of `sum(words * weighting)` with respect to the
+hidden states (`grad_hidden`).
 """
 
 import numpy as np
