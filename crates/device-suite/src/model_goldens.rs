@@ -20,3 +20,5 @@ mod towers;
 mod vit;
 #[path = "../../model/tests/it/weights.rs"]
 mod weights;
+#[path = "../../model/tests/it/words.rs"]
+mod words;

@@ -6,6 +6,10 @@ mod contract;
 mod info_nce;
 #[path = "../../train/tests/it/logit_scale.rs"]
 mod logit_scale;
+#[path = "../../train/tests/it/mgca.rs"]
+mod mgca;
+#[path = "../../train/tests/it/mgca_vectors.rs"]
+mod mgca_vectors;
 #[path = "../../train/tests/it/micro_batch.rs"]
 mod micro_batch;
 #[path = "../../train/tests/it/step.rs"]

@@ -79,9 +79,11 @@ impl DualEncoderConfig {
             text_encoder: self.text.init(device),
             image_projection: self.projection.init(self.image.feature_size(), self.embed_dim, device),
             text_projection: self.head_of_text().init(self.text.feature_size(), self.embed_dim, device),
-            alignment: self.alignment.as_ref().zip(self.image.local_size()).map(|(alignment, local)| {
-                alignment.init(local, self.text.feature_size(), self.embed_dim, device)
-            }),
+            alignment: self
+                .alignment
+                .as_ref()
+                .zip(self.image.local_size())
+                .map(|(alignment, local)| alignment.init(local, self.text.feature_size(), self.embed_dim, device)),
             frozen_text_layers: self.frozen_text_layers,
         }
     }

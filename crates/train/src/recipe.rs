@@ -99,7 +99,7 @@ pub struct DataSection {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub micro_batch_size: Option<usize>,
     /// What a text is.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "TextUnit::is_sentence")]
     pub text: TextUnit,
     /// Texts drawn per study and update; 1 in the papers.
     pub sentences_per_study: usize,
@@ -130,6 +130,13 @@ pub enum TextUnit {
     Sentence,
     /// The whole report (`MGCA`).
     Report,
+}
+
+impl TextUnit {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+    fn is_sentence(&self) -> bool {
+        *self == Self::Sentence
+    }
 }
 
 /// Weights to start from; absent: random.
@@ -316,7 +323,11 @@ impl Recipe {
                 return refuse("model.alignment.attention", &false, why);
             }
             if self.data.sentences_per_study != 1 {
-                return refuse("data.sentences_per_study", &self.data.sentences_per_study, "MGCA takes one text a study");
+                return refuse(
+                    "data.sentences_per_study",
+                    &self.data.sentences_per_study,
+                    "MGCA takes one text a study",
+                );
             }
             if self.data.max_tokens < 3 {
                 return refuse("data.max_tokens", &self.data.max_tokens, "a report needs room for a word");

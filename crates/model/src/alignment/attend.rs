@@ -49,7 +49,7 @@ pub enum Gather {
     /// By cosines over a temperature, without parameters.
     Similarity(f64),
     /// By the maps of a [`CrossAttention`], scores divided by the root of `E`.
-    Learned([Tensor<2>; 4]),
+    Learned(Box<[Tensor<2>; 4]>),
 }
 
 /// What queries see of keys.
@@ -67,6 +67,9 @@ impl Gather {
     /// # Shapes
     /// `query`: `[B, L, E]`, `keys`: `[B, S, E]`, both of unit length; `padding`: `[B, S]`.
     ///
+    /// # Panics
+    /// If the shapes do not fit.
+    ///
     /// # Source
     /// Wang et al. 2022, equation 3 (learned); `methods.md` 2.5 (similarity).
     pub fn attend(&self, query: Tensor<3>, keys: Tensor<3>, padding: Option<Tensor<2, Bool>>) -> Attended {
@@ -83,8 +86,11 @@ impl Gather {
                 let weights = softmax(masked(scores), 2);
                 Attended { context: weights.clone().matmul(keys), weights }
             }
-            Self::Learned([in_weight, in_bias, out_weight, out_bias]) => {
-                let part = |x: Tensor<3>, i: usize| linear(x, in_weight.clone().narrow(1, i * e, e), in_bias.clone().narrow(1, i * e, e));
+            Self::Learned(maps) => {
+                let [in_weight, in_bias, out_weight, out_bias] = maps.as_ref();
+                let part = |x: Tensor<3>, i: usize| {
+                    linear(x, in_weight.clone().narrow(1, i * e, e), in_bias.clone().narrow(1, i * e, e))
+                };
                 let (query, key, value) = (part(query, 0), part(keys.clone(), 1), part(keys, 2));
                 let scores = query.mul_scalar(1.0 / (e as f64).sqrt()).matmul(key.swap_dims(1, 2));
                 let weights = softmax(masked(scores), 2);

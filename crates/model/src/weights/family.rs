@@ -264,7 +264,8 @@ impl Family {
 
 /// A head of MGCA's; `layer` is what its two layers are called here.
 fn head(there: &str, here: &str, layer: &str) -> Layout {
-    let pairs = [("0", format!("{layer}1")), ("1", "bn1".to_owned()), ("3", format!("{layer}2")), ("4", "bn2".to_owned())];
+    let pairs =
+        [("0", format!("{layer}1")), ("1", "bn1".to_owned()), ("3", format!("{layer}2")), ("4", "bn2".to_owned())];
     pairs.iter().fold(Layout::default(), |layout, (from, to)| {
         layout.rename(&[(&format!("{there}.head.{from}.*"), &format!("{here}.{to}.*"))])
     })

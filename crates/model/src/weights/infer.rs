@@ -205,7 +205,8 @@ impl Evidence<'_> {
 
     /// What aligns the towers, where the file has any of it.
     pub(super) fn alignment(&self) -> Result<Option<AlignmentConfig>> {
-        if self.tensors.range("alignment.".to_owned()..).next().is_none_or(|(name, _)| !name.starts_with("alignment.")) {
+        if self.tensors.range("alignment.".to_owned()..).next().is_none_or(|(name, _)| !name.starts_with("alignment."))
+        {
             return Ok(None);
         }
         Ok(Some(AlignmentConfig {

@@ -24,3 +24,4 @@ mod torch_hostile;
 mod towers;
 mod vit;
 mod weights;
+mod words;

@@ -75,7 +75,7 @@ pub fn token_loss(tokens: &Tokens, maps: &Maps, config: &TokenConfig) -> TokenLo
         let n = words.dims()[0];
         let (words, patches) = (words.reshape([n, m, e]), patches.reshape([n, p, e]));
         let gather = |side: usize| match shared.get(4 * side..4 * side + 4) {
-            Some(maps) => Gather::Learned([0, 1, 2, 3].map(|i| maps[i].clone())),
+            Some(maps) => Gather::Learned(Box::new([0, 1, 2, 3].map(|i| maps[i].clone()))),
             None => Gather::Similarity(config.temperature),
         };
         let padding: Tensor<2, Bool> = is_word.clone().equal_scalar(0.0);
@@ -147,7 +147,9 @@ pub fn clipped(weights: &mut [f32], counts: impl Fn(f32) -> bool) {
     }
     let sum: f32 = weights.iter().sum();
     if sum > 0.0 {
-        weights.iter_mut().for_each(|weight| *weight /= sum);
+        for weight in weights {
+            *weight /= sum;
+        }
     }
 }
 

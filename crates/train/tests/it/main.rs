@@ -11,6 +11,8 @@ mod controls;
 mod guards;
 mod info_nce;
 mod logit_scale;
+mod mgca;
+mod mgca_vectors;
 mod micro_batch;
 mod release;
 mod resume;

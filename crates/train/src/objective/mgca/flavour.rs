@@ -66,6 +66,7 @@ fn is_set(table: &Table, key: &str) -> bool {
 /// Constants of the objective. Those that [`DIFFERENCES`] names are set by the flavour unless a recipe sets them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one difference between paper and code")]
 pub struct MgcaConfig {
     /// Whose values fill what a recipe leaves open.
     pub flavour: Flavour,
@@ -154,8 +155,7 @@ impl MgcaConfig {
         ];
         let odd = positive.into_iter().find(|(_, value)| !(*value > 0.0 && value.is_finite()));
         let negative = || weights.into_iter().find(|(_, value)| !(*value >= 0.0 && value.is_finite()));
-        odd.map(|(key, value)| (key, value, "use more than 0")).or_else(|| {
-            negative().map(|(key, value)| (key, value, "use 0 or more"))
-        })
+        odd.map(|(key, value)| (key, value, "use more than 0"))
+            .or_else(|| negative().map(|(key, value)| (key, value, "use 0 or more")))
     }
 }

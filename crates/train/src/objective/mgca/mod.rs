@@ -16,9 +16,10 @@ use engine::objective::{Context, Embeds, LossTerm, Losses, Objective};
 use engine::upload::{Preprocess, texts};
 use model::DualEncoder;
 use model::head::topics::TopicHeads;
+use model::image::ImageFeatures;
 use model::ops::{l2_normalize, mean_similarity};
-use model::text::TextInput;
 use model::text::words::{WordPlan, WordRules, Words};
+use model::text::{TextFeatures, TextInput};
 
 use crate::loss::info_nce::{InfoNceConfig, info_nce};
 use crate::loss::prototype::{PrototypeConfig, prototype_loss};
@@ -76,6 +77,36 @@ impl Mgca {
     fn alignment(&self) -> &model::alignment::Alignment {
         let Some(alignment) = &self.model.alignment else { panic!("the constructor checked it") };
         alignment
+    }
+
+    /// What the towers return, in the joint space.
+    ///
+    /// # Panics
+    /// If the image tower returns no local features; that of a checked recipe does.
+    pub fn project(&self, image: ImageFeatures, text: TextFeatures, words: &Words) -> AlignedEmbeds {
+        let Some(patches) = image.local else { panic!("a checked recipe has local features") };
+        let [b, p, _] = patches.dims();
+        // What the class token of a vision transformer pays to each patch.
+        let paid = image.attention.map(|attention| {
+            let from_class = attention.detach().narrow(2, 0, 1).narrow(3, 1, p);
+            from_class.mean_dim(1).reshape([b, p])
+        });
+        let paid = paid.unwrap_or_else(|| Tensor::ones([b, p], &patches.device()));
+        let (word_embeds, is_word) = self.words(text.tokens, words);
+        let heard = words.attention(text.attention, self.config.attention_shifted);
+        let tokens = Tokens {
+            words: word_embeds,
+            word_weights: self.weights(heard, Some(is_word.clone())),
+            is_word,
+            patches: self.alignment().image_local.forward_all(patches),
+            patch_weights: self.weights(paid, None),
+        };
+        AlignedEmbeds {
+            image: l2_normalize(self.model.image_projection.forward(image.global)),
+            text: l2_normalize(self.model.text_projection.forward(text.global)),
+            tokens,
+            topics: None,
+        }
     }
 
     /// Words in the joint space, `[B, M, E]`, and 1 where there is one, `[B, M]`.
@@ -198,33 +229,13 @@ impl Objective for Mgca {
 
     fn encode(&self, batch: &Reports, _ctx: &Context) -> AlignedEmbeds {
         let image = self.model.image_encoder.forward(batch.images.clone());
-        let Some(patches) = image.local else { panic!("a checked recipe has local features") };
-        let [b, p, _] = patches.dims();
-        let paid = image.attention.map(|attention| {
-            attention.detach().narrow(2, 0, 1).narrow(3, 1, p).mean_dim(1).reshape([b, p])
-        });
-        let paid = paid.unwrap_or_else(|| Tensor::ones([b, p], &patches.device()));
         let text = self.model.text_encoder.forward(batch.texts.clone(), self.model.frozen_text_layers());
-        let (words, is_word) = self.words(text.tokens, &batch.words);
-        let heard = batch.words.attention(text.attention, self.config.attention_shifted);
-        let tokens = Tokens {
-            words,
-            word_weights: self.weights(heard, Some(is_word.clone())),
-            is_word,
-            patches: self.alignment().image_local.forward_all(patches),
-            patch_weights: self.weights(paid, None),
-        };
         let topics = self.topics.as_ref().zip(batch.topics.clone()).map(|(heads, target)| TopicEmbeds {
             image: heads.of_images(image.global.clone()),
             text: heads.of_texts(text.global.clone()),
             target,
         });
-        AlignedEmbeds {
-            image: l2_normalize(self.model.image_projection.forward(image.global)),
-            text: l2_normalize(self.model.text_projection.forward(text.global)),
-            tokens,
-            topics,
-        }
+        AlignedEmbeds { topics, ..self.project(image, text, &batch.words) }
     }
 
     fn losses(&self, embeds: &AlignedEmbeds, _ctx: &Context) -> Losses {
@@ -248,7 +259,8 @@ impl Objective for Mgca {
         // A loss without weight costs nothing.
         if config.token_weight > 0.0 {
             let learned = alignment.word_attention.as_ref().zip(alignment.patch_attention.as_ref());
-            let maps = learned.filter(|_| config.learned_attention).map(|(words, patches)| [words.maps(), patches.maps()]);
+            let maps =
+                learned.filter(|_| config.learned_attention).map(|(words, patches)| [words.maps(), patches.maps()]);
             let vit = matches!(self.model.image_encoder, model::image::ImageEncoder::Vit(_));
             let token = TokenConfig {
                 temperature: config.token_temperature,
