@@ -29,6 +29,15 @@ pub enum Schedule {
         /// Evaluations without improvement that are waited for.
         patience: u32,
     },
+    /// Linear warm-up from the rate at the end over a fraction of the run, then half a cosine back to it (`MGCA`: 0.4 of the
+    /// run, from and to 1e-8).
+    OneCycle {
+        /// Fraction of the run that is warm-up.
+        warmup_fraction: f64,
+        /// Fraction of the peak at both ends.
+        #[serde(default)]
+        final_fraction: f64,
+    },
     /// Linear warm-up from zero, then half a cosine down to `final_fraction` of the peak at the last step.
     WarmupCosine {
         /// Steps of the warm-up.
@@ -42,7 +51,7 @@ pub enum Schedule {
 impl Schedule {
     /// Whether the rate of a step depends on how many there will be.
     pub fn looks_ahead(&self) -> bool {
-        matches!(self, Self::WarmupCosine { .. })
+        matches!(self, Self::WarmupCosine { .. } | Self::OneCycle { .. })
     }
 
     /// Factor on the learning rate at a step; reductions of a plateau are counted by [`Plateau`].
@@ -51,12 +60,25 @@ impl Schedule {
             Self::Constant | Self::Plateau { .. } => 1.0,
             Self::WarmupCosine { warmup_steps, .. } if step < warmup_steps => step as f64 / warmup_steps as f64,
             Self::WarmupCosine { warmup_steps, final_fraction } => {
-                let length = total_steps.saturating_sub(warmup_steps).max(1) as f64;
-                let progress = ((step - warmup_steps) as f64 / length).min(1.0);
-                final_fraction + (1.0 - final_fraction) * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos())
+                half_cosine(step - warmup_steps, total_steps.saturating_sub(warmup_steps), final_fraction)
+            }
+            Self::OneCycle { warmup_fraction, final_fraction } => {
+                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of a count")]
+                let warmup = (warmup_fraction.clamp(0.0, 1.0) * total_steps as f64) as u64;
+                if step < warmup {
+                    final_fraction + (1.0 - final_fraction) * step as f64 / warmup as f64
+                } else {
+                    half_cosine(step - warmup, total_steps.saturating_sub(warmup), final_fraction)
+                }
             }
         }
     }
+}
+
+/// Half a cosine from 1 down to `end` after `length` steps.
+fn half_cosine(step: u64, length: u64, end: f64) -> f64 {
+    let progress = (step as f64 / length.max(1) as f64).min(1.0);
+    end + (1.0 - end) * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos())
 }
 
 /// Halves the learning rate on a plateau and says when to stop.
@@ -240,6 +262,17 @@ pub fn clip_global_norm<M: Module>(module: &M, grads: &mut GradientsParams, max_
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// `methods.md`, section 10.
+    #[test]
+    fn one_cycle_is_that_of_mgca() {
+        let schedule = Schedule::OneCycle { warmup_fraction: 0.4, final_fraction: 5e-4 };
+        let steps = [0, 1, 200, 400, 700, 999];
+        for (step, lr) in steps.into_iter().zip([1e-8, 5.9975e-8, 1.0005e-5, 2e-5, 1.0005e-5, 1.013_701e-8]) {
+            let found = 2e-5 * schedule.factor(step, 1000);
+            assert!((found - lr).abs() < 1e-6 * lr, "{found} at {step}, not {lr}");
+        }
+    }
 
     #[test]
     fn warm_up_rises_linearly_and_the_cosine_ends_at_its_fraction() {

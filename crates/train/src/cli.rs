@@ -2,15 +2,18 @@
 
 use std::path::PathBuf;
 
+use burn::tensor::Device;
 use clap::Parser;
 use engine::EngineError;
 use engine::config::{self, Layer};
 use engine::device::DeviceSpec;
 use engine::error::RunDirProblem;
-use engine::logging;
+use engine::logging::{self, LogFile};
 use engine::progress::Ui;
 use engine::run_dir::RunDir;
+use serde_json::Value;
 
+use crate::ablate;
 use crate::dry_run;
 use crate::error::TrainError;
 use crate::recipe::{Resolved, resolve};
@@ -46,6 +49,10 @@ pub struct Args {
     /// Prints the whole configuration with the origin of each value, and trains nothing.
     #[arg(long)]
     print_config: bool,
+    /// Trains once for every choice among the losses of MGCA, in folders below --out, and compares the runs. Finished ones
+    /// are kept when it is started again.
+    #[arg(long, requires = "out", conflicts_with_all = ["dry_run", "print_config"])]
+    ablate: bool,
     /// auto goes on with an unfinished run in --out, never refuses one, and a run folder goes on with that run.
     #[arg(long, default_value = "auto", value_name = "auto|never|RUN")]
     resume: Resume,
@@ -130,7 +137,34 @@ pub fn main(args: &Args) -> Result<String, TrainError> {
     if args.dry_run {
         return dry_run::dry_run(&resolved, &device);
     }
+    if let Some(out) = args.out.as_ref().filter(|_| args.ablate) {
+        return ablate::table(out, args.json, |losses, path| {
+            let overrides: Vec<Layer> = args.overrides()?.into_iter().chain(losses).collect();
+            let resolved = resolve(&args.recipe(), &overrides)?;
+            let (run_dir, goes_on) =
+                if RunDir::is_unfinished(path) { (RunDir::open(path)?, true) } else { (RunDir::create(path)?, false) };
+            train(args, &resolved, &device, run_dir, goes_on, &log)
+        });
+    }
     let (run_dir, goes_on) = args.run_dir()?;
+    let path = run_dir.path().to_owned();
+    let figures = train(args, &resolved, &device, run_dir, goes_on, &log)?;
+    if args.json {
+        return Ok(format!("{figures:#}\n"));
+    }
+    let hash = config::sha256(&resolved.recipe)?;
+    Ok(format!("{}\n{}\nconfiguration {}\n", eval::show::table(&figures), path.display(), &hash[..12]))
+}
+
+/// Trains and evaluates in a folder; its figures.
+fn train(
+    args: &Args,
+    resolved: &Resolved,
+    device: &(Device, String),
+    run_dir: RunDir,
+    goes_on: bool,
+    log: &LogFile,
+) -> Result<Value, TrainError> {
     let _lock = run_dir.lock()?;
     if goes_on && !args.force_resume {
         resume::compare(&run_dir, &resolved.recipe, &device.1)?;
@@ -139,11 +173,6 @@ pub fn main(args: &Args) -> Result<String, TrainError> {
     run_dir.write_config(&config::to_toml(&resolved.recipe)?)?;
     log.attach(&run_dir.log())?;
     tracing::info!(recipe = args.recipe(), run = %run_dir.path().display(), device = %device.1, "run");
-    let options = RunOptions { run: run_dir, ui: args.ui, device, goes_on, force: args.force_resume };
-    let figures = run(&resolved, &options)?;
-    if args.json {
-        return Ok(format!("{figures:#}\n"));
-    }
-    let hash = config::sha256(&resolved.recipe)?;
-    Ok(format!("{}\n{}\nconfiguration {}\n", eval::show::table(&figures), options.run.path().display(), &hash[..12]))
+    let options = RunOptions { run: run_dir, ui: args.ui, device: device.clone(), goes_on, force: args.force_resume };
+    run(resolved, &options)
 }

@@ -1,5 +1,6 @@
 //! Objectives, recipes and the command that trains and evaluates.
 
+pub mod ablate;
 pub mod cli;
 pub mod dry_run;
 pub mod error;
