@@ -8,6 +8,8 @@ mod info_nce;
 mod logit_scale;
 #[path = "../../train/tests/it/mgca.rs"]
 mod mgca;
+#[path = "../../train/tests/it/mgca_trajectory.rs"]
+mod mgca_trajectory;
 #[path = "../../train/tests/it/mgca_vectors.rs"]
 mod mgca_vectors;
 #[path = "../../train/tests/it/micro_batch.rs"]

@@ -119,7 +119,7 @@ fn words(golden: &Golden, case: &str, config: &MgcaConfig, device: &Device) -> W
 }
 
 /// Batch normalisation as in evaluation, with gradients all the same.
-struct Fixed;
+pub(crate) struct Fixed;
 
 impl ModuleMapper for Fixed {
     fn map_flag(&mut self, _: Param<Flag>) -> Param<Flag> {
