@@ -14,11 +14,11 @@ use data::text::{Tokenizer, TokenizerConfig};
 pub use model::card::{Architecture, Card, Provenance, TextCard};
 use model::card::{FORMAT, KEY};
 use model::head::classifier::ImageClassifier;
-use model::image::ImageEncoder;
+use model::image::{ImageEncoder, ImageEncoderConfig};
 use model::text::bert::Pooling;
 use model::text::{TextEncoder, TextEncoderConfig};
 use model::weights::{self, CARD_FILE, Weights};
-use model::{DualEncoder, ModelError};
+use model::{DualEncoder, DualEncoderConfig, ModelError};
 
 use crate::error::{CheckpointProblem, EngineError, Result};
 
@@ -112,19 +112,51 @@ impl Checkpoint {
         &self.weights.source.path
     }
 
+    /// What it would have to have for a task.
+    fn lacks(&self, lacks: &'static str) -> EngineError {
+        let holds = match &self.card.model {
+            Architecture::DualEncoder(_) => "a dual encoder",
+            Architecture::ImageClassifier(_) => "an image classifier",
+            Architecture::ImageEncoder(_) => "an image encoder",
+            Architecture::TextEncoder(_) => "a text encoder",
+        };
+        EngineError::Checkpoint { path: self.path().to_owned(), why: CheckpointProblem::Lacks { holds, lacks } }
+    }
+
+    /// Architecture of the image tower.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn image_config(&self) -> Result<&ImageEncoderConfig> {
+        self.card.model.image().ok_or_else(|| self.lacks("image tower"))
+    }
+
+    /// Architecture of the text tower.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn text_config(&self) -> Result<&TextEncoderConfig> {
+        self.card.model.text().ok_or_else(|| self.lacks("text tower"))
+    }
+
+    /// Architecture of the two towers.
+    ///
+    /// # Errors
+    /// If the checkpoint has not both.
+    pub fn dual_config(&self) -> Result<&DualEncoderConfig> {
+        match &self.card.model {
+            Architecture::DualEncoder(config) => Ok(config),
+            Architecture::TextEncoder(_) => Err(self.lacks("image tower")),
+            Architecture::ImageClassifier(_) | Architecture::ImageEncoder(_) => Err(self.lacks("text tower")),
+        }
+    }
+
     /// The two towers.
     ///
     /// # Errors
     /// If the checkpoint has not both, or its tensors do not fit its card.
     pub fn dual_encoder(&self, device: &Device) -> Result<DualEncoder> {
-        let Architecture::DualEncoder(config) = &self.card.model else {
-            let reason = match &self.card.model {
-                Architecture::TextEncoder(_) => "it holds a text encoder, which has no image tower",
-                Architecture::ImageClassifier(_) => "it holds an image classifier, which has no text tower",
-                _ => "it holds an image encoder, which has no text tower",
-            };
-            return Err(format_error(self.path(), reason));
-        };
+        let config = self.dual_config()?;
         config.validate()?;
         Ok(self.weights.load(config.init(device), "")?)
     }
@@ -135,11 +167,7 @@ impl Checkpoint {
     /// If the checkpoint has none, or its tensors do not fit its card.
     pub fn image_classifier(&self, device: &Device) -> Result<ImageClassifier> {
         let Architecture::ImageClassifier(config) = &self.card.model else {
-            let reason = match &self.card.model {
-                Architecture::DualEncoder(_) => "it holds a dual encoder, which has no classifier",
-                _ => "it holds an encoder, which has no classifier",
-            };
-            return Err(format_error(self.path(), &format!("{reason}: train one with `fine-tune`")));
+            return Err(self.lacks("classifier, such as `fine-tune` trains"));
         };
         config.validate()?;
         Ok(self.weights.load(config.init(device), "")?)
@@ -150,8 +178,7 @@ impl Checkpoint {
     /// # Errors
     /// If there is none, or the tensors do not fit the card.
     pub fn image_encoder(&self, device: &Device) -> Result<ImageEncoder> {
-        let config = self.card.model.image();
-        let config = config.ok_or_else(|| format_error(self.path(), "it has no image tower"))?;
+        let config = self.image_config()?;
         config.validate()?;
         Ok(self.weights.load(config.init(device), "image_encoder.")?)
     }
@@ -161,8 +188,7 @@ impl Checkpoint {
     /// # Errors
     /// If there is none, or the tensors do not fit the card.
     pub fn text_encoder(&self, device: &Device) -> Result<TextEncoder> {
-        let config = self.card.model.text();
-        let config = config.ok_or_else(|| format_error(self.path(), "it has no text tower"))?;
+        let config = self.text_config()?;
         config.validate()?;
         Ok(self.weights.load(config.init(device), "text_encoder.")?)
     }
@@ -170,24 +196,32 @@ impl Checkpoint {
     /// The tokenizer that it was trained with: the built-in one, or the file beside the weights with the same hash.
     ///
     /// # Errors
-    /// If the checkpoint has no text tower, or its tokenizer is not beside it.
+    /// If the checkpoint has no text tower, or its tokenizer is not beside it or has tokens that the tower does not know.
     pub fn tokenizer(&self) -> Result<(Tokenizer, TextCard)> {
-        if self.card.model.text().is_none() {
-            return Err(format_error(self.path(), "it has no text tower"));
-        }
+        let known = self.text_config()?.vocab_size();
         let missing = "its tokenizer.json or vocab.txt is not beside it: copy the one it was trained with";
         let text = self.card.text.as_ref().ok_or_else(|| format_error(self.path(), missing))?;
+        let tokenizer = self.tokenizer_of(text)?.ok_or_else(|| format_error(self.path(), missing))?;
+        let found = tokenizer.vocab_size();
+        if found > known {
+            let why = CheckpointProblem::Tokenizer { known, found };
+            return Err(EngineError::Checkpoint { path: self.path().to_owned(), why });
+        }
+        Ok((tokenizer, text.clone()))
+    }
+
+    fn tokenizer_of(&self, text: &TextCard) -> Result<Option<Tokenizer>> {
         let builtin = Tokenizer::builtin()?;
         if builtin.sha256() == text.tokenizer_sha256 {
-            return Ok((builtin, text.clone()));
+            return Ok(Some(builtin));
         }
         for path in tokenizers_in(&self.weights.source.folder) {
             let tokenizer = Tokenizer::load(&TokenizerConfig { path, lowercase: text.lowercase })?;
             if tokenizer.sha256() == text.tokenizer_sha256 {
-                return Ok((tokenizer, text.clone()));
+                return Ok(Some(tokenizer));
             }
         }
-        Err(format_error(self.path(), missing))
+        Ok(None)
     }
 }
 

@@ -106,13 +106,14 @@ pub enum EngineError {
 }
 
 impl EngineError {
-    /// The exit code of a program that ends with this error: 2 for a wrong configuration or folder, 3 for rejected
-    /// data, 4 where storage failed, else 1.
+    /// The exit code of a program that ends with this error: 2 for a wrong configuration or folder and for weights of
+    /// another kind than the task needs, 3 for rejected data, 4 where storage failed, else 1.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_)
             | Self::RunDir { .. }
             | Self::Changed { .. }
+            | Self::Checkpoint { why: CheckpointProblem::Lacks { .. } | CheckpointProblem::Tokenizer { .. }, .. }
             | Self::Model(model::ModelError::Config { .. }) => 2,
             Self::Space { .. } => 4,
             Self::Data(error) => error.exit_code(),
@@ -166,6 +167,24 @@ pub enum CheckpointProblem {
     Format {
         /// The parser's answer.
         reason: String,
+    },
+    /// It lacks a part that the task needs.
+    #[error("it holds {holds}, which has no {lacks}: give weights that have one")]
+    Lacks {
+        /// What it is.
+        holds: &'static str,
+        /// What it would have to have.
+        lacks: &'static str,
+    },
+    /// The tokenizer beside it is another model's.
+    #[error(
+        "its text tower knows {known} tokens and the tokenizer beside it has {found}: copy the one it was trained with"
+    )]
+    Tokenizer {
+        /// Rows of its table of tokens.
+        known: usize,
+        /// Tokens of the tokenizer.
+        found: usize,
     },
     /// The checkpoint was written by a newer version.
     #[error("format version {found}, this program reads up to {supported}: use a newer version of it")]

@@ -133,6 +133,13 @@ struct Common {
 }
 
 impl Common {
+    /// The weights, which must have both towers: refused before any data are read.
+    fn dual_encoder(&self) -> Result<Checkpoint> {
+        let checkpoint = Checkpoint::read(&self.weights)?;
+        checkpoint.dual_config()?;
+        Ok(checkpoint)
+    }
+
     fn parts(&self) -> Result<Parts> {
         let Some(manifest) = &self.data else {
             return Ok(SourceConfig::Phantom(PhantomSource::default()).parts()?);
@@ -215,7 +222,7 @@ fn run_export(args: &ExportArgs) -> Result<String> {
 
 fn run_zero_shot(common: &Common, prompts: Option<&std::path::Path>) -> Result<Value> {
     let tools = common.tools(&[])?;
-    let checkpoint = Checkpoint::read(&common.weights)?;
+    let checkpoint = common.dual_encoder()?;
     let (tokenizer, text) = checkpoint.tokenizer()?;
     let prompts = match prompts {
         Some(path) => {
@@ -230,7 +237,7 @@ fn run_zero_shot(common: &Common, prompts: Option<&std::path::Path>) -> Result<V
 
 fn run_retrieval(common: &Common, ks: &[usize]) -> Result<Value> {
     let tools = common.tools(ks)?;
-    let checkpoint = Checkpoint::read(&common.weights)?;
+    let checkpoint = common.dual_encoder()?;
     let (tokenizer, text) = checkpoint.tokenizer()?;
     let towers = Towers::new(&checkpoint, &tokenizer, text.max_tokens, &tools)?;
     let (dataset, parts) = common.dataset()?;

@@ -285,6 +285,9 @@ impl Recipe {
         if self.run.steps == 0 {
             return refuse("run.steps", &self.run.steps, "use at least 1");
         }
+        if self.eval.probe.max_epochs == 0 {
+            return refuse("eval.probe.max_epochs", &self.eval.probe.max_epochs, "use at least 1");
+        }
         if self.data.image_size < 32 {
             return refuse("data.image_size", &self.data.image_size, "the encoders need at least 32 pixels");
         }

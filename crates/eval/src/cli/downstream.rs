@@ -79,6 +79,13 @@ struct LabelledArgs {
 }
 
 impl LabelledArgs {
+    /// The weights, which must have an image tower: refused before any data are read.
+    fn checkpoint(&self) -> Result<Checkpoint> {
+        let checkpoint = Checkpoint::read(&self.weights)?;
+        checkpoint.image_config()?;
+        Ok(checkpoint)
+    }
+
     fn labelled(&self) -> Result<Labelled> {
         let config = LabelledConfig {
             data: self.data.clone(),
@@ -134,7 +141,7 @@ impl ProbeArgs {
     pub(super) fn run(&self) -> Result<String> {
         let args = &self.labelled;
         let tools = args.tools()?;
-        let checkpoint = Checkpoint::read(&args.weights)?;
+        let checkpoint = args.checkpoint()?;
         let labelled = args.labelled()?;
         let task = ProbeTask {
             repetitions: args.repetitions(),
@@ -209,7 +216,7 @@ impl FineTuneArgs {
     pub(super) fn run(&self) -> Result<String> {
         let args = &self.labelled;
         let tools = args.tools()?;
-        let checkpoint = Checkpoint::read(&args.weights)?;
+        let checkpoint = args.checkpoint()?;
         let labelled = args.labelled()?;
         // Refused now rather than after hours of training.
         let out = self.out.as_deref().map(RunDir::create).transpose()?;

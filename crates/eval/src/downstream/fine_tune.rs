@@ -27,9 +27,9 @@ use engine::upload::Preprocess;
 use model::head::classifier::{ImageClassifier, ImageClassifierConfig};
 use serde_json::{Map, Value};
 
+use super::Repetitions;
 use super::figures::{Scores, TestPart, macro_auroc};
 use super::labelled::Labelled;
-use super::{Repetitions, image_config};
 use crate::embed::map_images;
 use crate::error::{EvalError, Result};
 use crate::supervised::Supervised;
@@ -117,7 +117,7 @@ impl FineTuneTask {
         let draws = self.repetitions.draws(&labelled.train)?;
         let test = TestPart::new(&labelled.test, self.stratify)?;
         let architecture = ImageClassifierConfig {
-            image: image_config(&checkpoint.card)?.clone(),
+            image: checkpoint.image_config()?.clone(),
             num_classes: labelled.train.classes.len(),
             dropout: self.protocol.dropout,
         };

@@ -12,8 +12,6 @@ pub mod probe;
 use data::error::DataError;
 use data::record::Dataset;
 use data::split::fraction_by_patient;
-use engine::checkpoint::Card;
-use model::image::ImageEncoderConfig;
 
 use crate::error::{EvalError, Result};
 
@@ -71,13 +69,4 @@ fn check_classes(train: &Dataset, studies: &[usize]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Architecture of the image encoder of a checkpoint.
-///
-/// # Errors
-/// If it has none.
-pub fn image_config(card: &Card) -> Result<&ImageEncoderConfig> {
-    let what = || "it has no image tower: give weights that have one".to_owned();
-    card.model.image().ok_or_else(|| EvalError::Unfit { data: "the checkpoint".to_owned(), what: what() })
 }

@@ -8,9 +8,9 @@ use engine::checkpoint::Checkpoint;
 use model::image::ImageEncoder;
 use serde_json::{Map, Value, json};
 
+use super::Repetitions;
 use super::figures::{Scores, TestPart};
 use super::labelled::Labelled;
-use super::{Repetitions, image_config};
 use crate::error::Result;
 use crate::linear_probe::{ProbeConfig, ProbeSet, Probed, probe_scores};
 use crate::tasks::{Featured, ProbeParts, Tools};
@@ -43,6 +43,10 @@ impl ProbeTask {
                 return Err(DataError::Setting { key: "--lr", value: rate.to_string(), why }.into());
             }
         }
+        if self.protocol.max_epochs == 0 {
+            let value = self.protocol.max_epochs.to_string();
+            return Err(DataError::Setting { key: "--epochs", value, why: "use at least 1" }.into());
+        }
         let draws = self.repetitions.draws(&labelled.train)?;
         let test = TestPart::new(&labelled.test, self.stratify)?;
         let preprocess = &checkpoint.card.preprocess;
@@ -56,7 +60,7 @@ impl ProbeTask {
         let mut random = Vec::new();
         for draw in &draws {
             tools.device.seed(key(draw.0, Purpose::Init, 1, 0));
-            let encoder = image_config(&checkpoint.card)?.init(&tools.device).valid();
+            let encoder = checkpoint.image_config()?.init(&tools.device).valid();
             random.push(self.fit(&features(&format!("features, random {}", draw.0), &encoder)?, draw, tools)?);
         }
         let mut figures = test.figures(&trained, &tools.bootstrap)?;

@@ -233,7 +233,7 @@ fn weights_that_do_not_fit_are_named() {
     assert!(message.contains("nothing: no checkpoint here"), "{message}");
     let message = weights("pairs.csv", "zero-shot", 1);
     assert!(message.contains("not a safetensors file"), "{message}");
-    let message = weights("classifier.safetensors", "retrieval", 1);
+    let message = weights("classifier.safetensors", "retrieval", 2);
     assert!(message.contains("no text tower"), "{message}");
 
     let file = WeightsFile::read(&place.path("run/model.safetensors")).unwrap();

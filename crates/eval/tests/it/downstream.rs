@@ -256,6 +256,8 @@ fn what_cannot_be_asked_is_named() {
     assert!(message.contains("--fraction = 2"), "{message}");
     let message = probe(&["--classes", "Square", "--lr", "0"], 2);
     assert!(message.contains("--lr = 0"), "{message}");
+    let message = probe(&["--classes", "Square", "--epochs", "0"], 2);
+    assert!(message.contains("--epochs = 0"), "{message}");
     let message = probe(&["--classes", "Square", "--stratify", "sex"], 2);
     assert!(message.contains("no column \"sex\""), "{message}");
     let tune = |more: &[&str]| place.refusal(&[&["fine-tune"], &QUESTION[..], more].concat(), 2);

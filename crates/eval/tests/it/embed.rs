@@ -143,6 +143,19 @@ fn texts_are_pooled_as_asked() {
     );
 }
 
+#[test]
+fn a_vocabulary_of_another_model_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let place = folder.path();
+    bert(place);
+    let longer = format!("{BUILTIN_VOCAB}zzyzx\n");
+    data::fsx::write_atomic(&place.join("bert/vocab.txt"), longer.as_bytes()).unwrap();
+    data::fsx::write_atomic(&place.join("texts.txt"), b"Zzyzx.\n").unwrap();
+    let message = refused(place, &["--weights", "bert", "--texts", "texts.txt", "--out", "out.safetensors"], 2);
+    let known = BUILTIN_VOCAB.lines().count();
+    assert!(message.contains(&format!("knows {known} tokens and the tokenizer beside it has")), "{message}");
+}
+
 fn features_of(place: &Path, pooling: &str) -> Vec<f32> {
     let arguments = ["--weights", "bert", "--texts", "texts.txt", "--pooling", pooling, "--out", "other.safetensors"];
     printed(place, &arguments);

@@ -5,7 +5,9 @@
 mod cli;
 mod downstream;
 mod embed;
+mod foreign;
 mod labelled;
+mod linear_probe;
 mod metric;
 mod prop_metric;
 

@@ -201,7 +201,7 @@ fn every_recipe_of_the_project_resolves() {
 fn wrong_settings_are_refused_with_what_was_meant() {
     let place = Workplace::new(CONVIRT);
     let set = |text: &str| place.refusal(&["tiny.toml", "--out", "run", "--set", text], 2);
-    let cases: [(&str, &[&str]); 9] = [
+    let cases: [(&str, &[&str]); 10] = [
         ("optim.weight_decai=0", &["unknown key optim.weight_decai", "did you mean optim.weight_decay?"]),
         ("model.image.bloc=basic", &["did you mean model.image.block?"]),
         ("objective.temprature=0.2", &["unknown key objective.temprature", "did you mean objective.temperature?"]),
@@ -209,6 +209,7 @@ fn wrong_settings_are_refused_with_what_was_meant() {
         ("data.batch_size=two", &["data.batch_size", "--set data.batch_size=two"]),
         ("data.batch_size=1", &["data.batch_size = 1", "at least 2"]),
         ("run.steps=0", &["run.steps = 0"]),
+        ("eval.probe.max_epochs=0", &["eval.probe.max_epochs = 0"]),
         ("objective.lambda=1.5", &["objective.lambda", "0 to 1"]),
         ("model.text.num_heads=3", &["num_heads", "divide"]),
     ];
