@@ -35,12 +35,11 @@ pub fn table(
         let chosen = |i: usize| choice >> i & 1 == 1;
         let names: Vec<&str> = (0..LOSSES.len()).filter(|i| chosen(*i)).map(|i| LOSSES[i].0).collect();
         let folder = out.join(names.join("-").to_lowercase());
-        let figures = match finished(&folder)? {
-            Some(figures) => figures,
-            None => {
-                let off = (0..LOSSES.len()).filter(|i| !chosen(*i)).map(|i| format!("{}=0.0", LOSSES[i].1));
-                train(off.map(|text| Layer::set(&text)).collect::<Result<_, _>>()?, &folder)?
-            }
+        let figures = if let Some(figures) = finished(&folder)? {
+            figures
+        } else {
+            let off = (0..LOSSES.len()).filter(|i| !chosen(*i)).map(|i| format!("{}=0.0", LOSSES[i].1));
+            train(off.map(|text| Layer::set(&text)).collect::<Result<_, _>>()?, &folder)?
         };
         all.insert(names.join(" + "), figures);
     }

@@ -12,6 +12,7 @@ mod guards;
 mod info_nce;
 mod logit_scale;
 mod mgca;
+mod mgca_runs;
 mod mgca_trajectory;
 mod mgca_vectors;
 mod micro_batch;

@@ -212,11 +212,13 @@ fn the_papers_flavour_is_that_of_torch() {
     }
 }
 
+/// A way to get an option wrong.
+type Change = fn(&mut MgcaConfig);
+
 /// Every option that the goldens can tell apart: with one of them wrong the comparison must fail.
 #[test]
 fn a_wrong_option_is_seen() {
     let _lock = generator();
-    type Change = fn(&mut MgcaConfig);
     let wrong: [(&str, Change); 12] = [
         ("instance_temperature", |c| c.instance_temperature = 0.1),
         ("instance_mean", |c| c.instance_mean = true),

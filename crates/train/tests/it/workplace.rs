@@ -90,6 +90,17 @@ batch_size = 8
 max_epochs = 3
 "#;
 pub(crate) const CONVIRT: &str = "[objective]\nkind = \"convirt\"\n";
+pub(crate) const MGCA: &str = r#"
+[objective]
+kind = "mgca"
+flavour = "reference"
+
+[model.alignment]
+hidden_size = 8
+num_prototypes = 6
+"#;
+/// What else the tiny recipe needs for MGCA.
+pub(crate) const ALIGNED: [&str; 4] = ["--set", "model.image.local_stage=2", "--set", "data.text=report"];
 pub(crate) const SUPERVISED: &str = "[objective]\nkind = \"supervised\"\ndropout = 0.2\n";
 
 /// A folder with the tiny recipe.
