@@ -171,14 +171,14 @@ impl Weights {
     }
 
     /// Numbers of a tensor in single precision; the matrix of a linear layer the other way round, as Burn holds it.
-    fn numbers(&self, native: &str, linear: bool) -> Result<HostTensor> {
+    fn numbers(&self, native: &str, linear: bool, strip: &mut Vec<f32>) -> Result<HostTensor> {
         let info = self.tensors.get(native).ok_or_else(|| self.no_tensor(native))?;
         let count = info.shape.iter().product();
         let columns = if linear { info.shape[1] } else { 1 };
         let mut data = if linear { vec![0.0; count] } else { Vec::with_capacity(count) };
         let (mut row, mut finite) = (0, true);
         for name in self.names_of(native) {
-            let known = self.source.strips(name, columns, |strip| {
+            let known = self.source.strips(name, columns, strip, |strip| {
                 finite &= all_finite(strip);
                 if linear {
                     module::turn(strip, row, &info.shape, &mut data);
@@ -291,7 +291,7 @@ impl Weights {
         let wanted = module::shapes(&module);
         let wanted = wanted.into_iter().map(|(name, shape)| (format!("{prefix}{name}"), shape)).collect();
         self.compare(&wanted, prefix)?;
-        module::load(module, |name, linear| self.numbers(&format!("{prefix}{name}"), linear))
+        module::load(module, |name, linear, strip| self.numbers(&format!("{prefix}{name}"), linear, strip))
     }
 }
 

@@ -179,8 +179,11 @@ impl ModuleMapper for Loader<'_> {
 /// round; shapes must have been compared before.
 ///
 /// Tensors are read by as many threads as there are cores. Those that come before their turn wait; they are parts of the module
-/// to be, so that nothing but the module is ever in memory.
-pub(super) fn load<M: Module>(module: M, read: impl Fn(&str, bool) -> Result<HostTensor> + Sync) -> Result<M> {
+/// to be, so that nothing but the module is ever in memory. `read` gets memory of its thread, to use as it likes.
+pub(super) fn load<M: Module>(
+    module: M,
+    read: impl Fn(&str, bool, &mut Vec<f32>) -> Result<HostTensor> + Sync,
+) -> Result<M> {
     let mut order = Order::default();
     module.visit(&mut order);
     let Order { names, .. } = order;
@@ -191,11 +194,12 @@ pub(super) fn load<M: Module>(module: M, read: impl Fn(&str, bool) -> Result<Hos
         for _ in 0..threads {
             let (names, started, read, out) = (&names, &started, &read, out.clone());
             scope.spawn(move || {
+                let mut memory = Vec::new();
                 loop {
                     let turn = started.fetch_add(1, Ordering::Relaxed);
                     let Some((name, linear)) = names.get(turn) else { return };
                     // The receiver is gone once a tensor has failed.
-                    if out.send((turn, read(name, *linear))).is_err() {
+                    if out.send((turn, read(name, *linear, &mut memory))).is_err() {
                         return;
                     }
                 }

@@ -112,11 +112,17 @@ impl Source {
 
     /// Hands over the numbers of one tensor in single precision, some rows of `columns` numbers at a time: so many that they
     /// stay in a core's cache, where the caller looks at them and puts them into their place. False where they are of a type
-    /// that holds none.
+    /// that holds none. `strip` is memory to read them into, which may serve many tensors.
     ///
     /// # Errors
     /// As [`Source::read`].
-    pub(super) fn strips(&self, name: &str, columns: usize, mut take: impl FnMut(&[f32])) -> Result<bool> {
+    pub(super) fn strips(
+        &self,
+        name: &str,
+        columns: usize,
+        strip: &mut Vec<f32>,
+        mut take: impl FnMut(&[f32]),
+    ) -> Result<bool> {
         const NUMBERS: usize = 1 << 16;
         const ROWS: usize = 16;
         let single = self.tensors.get(name).filter(|info| info.dtype == Dtype::F32);
@@ -125,7 +131,7 @@ impl Source {
         {
             let count: usize = info.shape.iter().product();
             let most = (NUMBERS / columns / ROWS).max(1) * ROWS * columns;
-            let mut strip = vec![0.0; most.min(count)];
+            strip.resize(strip.len().max(most.min(count)), 0.0);
             for first in (0..count).step_by(most) {
                 let strip = &mut strip[..most.min(count - first)];
                 file.read_f32(name, first, strip)?;
