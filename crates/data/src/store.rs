@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use rayon::prelude::*;
 
 use crate::error::{DataError, ImageFault, Result};
-use crate::image::transform::{centre, letterbox, resize_larger_side};
+use crate::image::transform::{letterbox, resize_larger_side};
 use crate::image::{GrayImage, Plane, decode};
 use crate::record::{Dataset, ImageSource, SampleRef};
 
@@ -98,14 +98,6 @@ impl ImageStore {
     /// As [`ImageStore::load`].
     pub fn load_square(&self, study: usize, image: usize, size: usize) -> Result<Plane> {
         Ok(letterbox(self.load(study, image)?.as_ref(), size))
-    }
-
-    /// An image as [`centre`] cuts it out.
-    ///
-    /// # Errors
-    /// As [`ImageStore::load`].
-    pub fn load_centre(&self, study: usize, image: usize, pad: bool, side: usize, size: usize) -> Result<Plane> {
-        Ok(centre(self.load(study, image)?.as_ref(), pad, side, size))
     }
 
     /// Decodes every image that fits into the cache, on all cores; `progress` is called after each with the number done.

@@ -204,6 +204,11 @@ impl Tokenizer {
         ids.map(|id| self.inner.id_to_token(id).is_some_and(|token| token.starts_with("##"))).collect()
     }
 
+    /// The token of an id, `None` where there is none.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
     /// Id of the padding token.
     pub fn pad_id(&self) -> u32 {
         self.pad_id
@@ -262,6 +267,7 @@ mod tests {
         assert_eq!((tokenizer.vocab_size(), tokenizer.pad_id()), (lines.len(), 0));
         let continuing: Vec<bool> = lines.iter().map(|line| line.starts_with("##")).collect();
         assert_eq!(tokenizer.continuations(), continuing);
+        assert_eq!((tokenizer.token(2).as_deref(), tokenizer.token(u32::MAX)), (Some("[CLS]"), None));
         for letter in 'a'..='z' {
             assert!(tokenizer.id(&letter.to_string()).is_some() && tokenizer.id(&format!("##{letter}")).is_some());
         }

@@ -1,18 +1,18 @@
 //! The command line of `eval`.
 
 mod compute;
+mod dataset;
 mod downstream;
 mod embed;
+mod explain;
 mod predict;
+mod prototypes;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use data::prompt::Prompts;
-use data::record::Dataset;
-use data::source::pairs_csv::{PairsColumns, PairsConfig};
-use data::source::parts::{PairsSource, Parts, PhantomSource, SourceConfig};
-use data::split::SplitConfig;
+use dataset::DataArgs;
 use engine::checkpoint::Checkpoint;
 use engine::device::DeviceSpec;
 use engine::interrupt::Interrupts;
@@ -61,6 +61,8 @@ enum Task {
     LinearProbe(downstream::ProbeArgs),
     FineTune(downstream::FineTuneArgs),
     Predict(predict::PredictArgs),
+    Explain(explain::ExplainArgs),
+    Prototypes(prototypes::PrototypeArgs),
     /// Writes what the towers make of images, texts or ready tensors.
     Embed(embed::EmbedArgs),
     /// Writes the encoders under the names that torchvision and transformers load.
@@ -80,41 +82,13 @@ struct ExportArgs {
     device: String,
 }
 
-/// Which part of a CSV is evaluated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum PartName {
-    All,
-    Train,
-    Validate,
-    Test,
-}
-
 #[derive(Debug, Args)]
 struct Common {
     /// A run folder or a model.safetensors.
     #[arg(long)]
     weights: PathBuf,
-    /// A CSV of images; default: the built-in phantoms.
-    #[arg(long)]
-    data: Option<PathBuf>,
-    /// Column with the image path, relative to the CSV's folder.
-    #[arg(long, requires = "data")]
-    image_column: Option<String>,
-    /// Column with the report or note.
-    #[arg(long, requires = "data")]
-    text_column: Option<String>,
-    /// Column of one class, with 1, 0 or blank; may be repeated. Default: a column `labels` of "a|b" lists.
-    #[arg(long, requires = "data")]
-    label_column: Vec<String>,
-    /// Column with the patient, for splits and intervals.
-    #[arg(long, requires = "data")]
-    patient_column: Option<String>,
-    /// Folder that image paths are relative to.
-    #[arg(long, requires = "data")]
-    image_root: Option<PathBuf>,
-    /// Part of a CSV to evaluate; parts follow its split column, else patients are split as recipes do by default.
-    #[arg(long, value_enum, default_value = "all", requires = "data")]
-    part: PartName,
+    #[command(flatten)]
+    data: DataArgs,
     /// Images encoded at once; changes speed and memory, not figures.
     #[arg(long, default_value_t = 32)]
     batch_size: usize,
@@ -138,44 +112,6 @@ impl Common {
         let checkpoint = Checkpoint::read(&self.weights)?;
         checkpoint.dual_config()?;
         Ok(checkpoint)
-    }
-
-    fn parts(&self) -> Result<Parts> {
-        let Some(manifest) = &self.data else {
-            return Ok(SourceConfig::Phantom(PhantomSource::default()).parts()?);
-        };
-        let usual = PairsColumns::default();
-        let columns = PairsColumns {
-            image: self.image_column.clone().unwrap_or(usual.image),
-            text: self.text_column.clone().unwrap_or(usual.text),
-            patient: self.patient_column.clone().unwrap_or(usual.patient),
-            ..PairsColumns::default()
-        };
-        let csv = PairsConfig {
-            columns,
-            label_columns: self.label_column.clone(),
-            image_root: self.image_root.clone().unwrap_or_default(),
-            ..PairsConfig::default()
-        };
-        let source = PairsSource { manifest: manifest.clone(), csv, split: SplitConfig::default() };
-        Ok(source.parts()?)
-    }
-
-    /// The studies to evaluate: of phantoms the held-out part, of a CSV what `--part` names.
-    fn dataset(&self) -> Result<(Dataset, Parts)> {
-        let parts = self.parts()?;
-        let dataset = match (self.part, self.data.is_some()) {
-            (_, false) | (PartName::Test, true) => parts.test.clone(),
-            (PartName::Train, true) => parts.train.clone(),
-            (PartName::Validate, true) => parts.validate.clone(),
-            (PartName::All, true) => {
-                let all = [&parts.train, &parts.validate, &parts.test];
-                let mut studies: Vec<_> = all.iter().flat_map(|part| part.studies.iter().cloned()).collect();
-                studies.sort_by_key(|study| study.row);
-                Dataset { studies, ..parts.train.clone() }
-            }
-        };
-        Ok((dataset, parts))
     }
 
     fn tools(&self, ks: &[usize]) -> Result<Tools> {
@@ -208,6 +144,8 @@ pub fn main(cli: &Cli) -> Result<String> {
         Task::LinearProbe(args) => return args.run(),
         Task::FineTune(args) => return args.run(),
         Task::Predict(args) => return args.run(),
+        Task::Explain(args) => return args.run(),
+        Task::Prototypes(args) => return args.run(),
     };
     let figures = Value::Object(Map::from_iter([(name.to_owned(), figures)]));
     Ok(if common.json { format!("{figures:#}\n") } else { format!("{}\n", crate::show::table(&figures)) })
@@ -231,7 +169,7 @@ fn run_zero_shot(common: &Common, prompts: Option<&std::path::Path>) -> Result<V
         }
         None => Prompts::phantom(),
     };
-    let (dataset, _) = common.dataset()?;
+    let (dataset, _) = common.data.dataset()?;
     Ok(json!(Towers::new(&checkpoint, &tokenizer, text.max_tokens, &tools)?.zero_shot(&dataset, &prompts)?))
 }
 
@@ -240,7 +178,7 @@ fn run_retrieval(common: &Common, ks: &[usize]) -> Result<Value> {
     let checkpoint = common.dual_encoder()?;
     let (tokenizer, text) = checkpoint.tokenizer()?;
     let towers = Towers::new(&checkpoint, &tokenizer, text.max_tokens, &tools)?;
-    let (dataset, parts) = common.dataset()?;
+    let (dataset, parts) = common.data.dataset()?;
     Ok(match &parts.categories {
         Some(categories) => json!(towers.retrieval_by_category(categories, &Prompts::phantom())?),
         None => json!(towers.retrieval_by_pairs(&dataset)?),

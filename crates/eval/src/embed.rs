@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Tensor};
 use data::batch::TextBatch;
-use data::image::Plane;
+use data::image::transform::{centre, letterbox};
+use data::image::{GrayImage, Plane};
 use data::record::Dataset;
 use data::store::ImageStore;
 use data::text::Tokenizer;
@@ -30,10 +31,15 @@ pub fn all_images(store: &ImageStore, num_studies: usize) -> Vec<(usize, usize)>
 /// # Errors
 /// If it cannot be read.
 pub fn seen(store: &ImageStore, study: usize, image: usize, preprocess: &Preprocess) -> data::error::Result<Plane> {
+    Ok(framed(store.load(study, image)?.as_ref(), preprocess))
+}
+
+/// A decoded image as an encoder sees it.
+pub fn framed(image: &GrayImage, preprocess: &Preprocess) -> Plane {
     let size = preprocess.image_size;
     match preprocess.framing {
-        None => store.load_square(study, image, size),
-        Some(Framing { fit, side }) => store.load_centre(study, image, fit == Fit::Pad, side.max(size), size),
+        None => letterbox(image, size),
+        Some(Framing { fit, side }) => centre(image, fit == Fit::Pad, side.max(size), size),
     }
 }
 

@@ -1,14 +1,17 @@
-//! Evaluation: metrics, zero-shot classification, retrieval, linear probes, fine-tuning and predictions of any checkpoint.
+//! Evaluation: metrics, zero-shot classification, retrieval, linear probes, fine-tuning, predictions and explanations of any
+//! checkpoint.
 
 pub mod classes;
 pub mod cli;
 pub mod downstream;
 pub mod embed;
 pub mod error;
+pub mod explain;
 pub mod export;
 pub mod linear_probe;
 pub mod metric;
 pub mod predict;
+pub mod prototypes;
 pub mod ranking;
 pub mod retrieval;
 pub mod show;

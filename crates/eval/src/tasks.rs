@@ -18,6 +18,8 @@ use crate::embed::{Embedded, ImageEmbeddings, TextTower, Tick, all_images, embed
 use crate::error::{EvalError, Result};
 use crate::linear_probe::{ProbeConfig, ProbeSet, linear_probe};
 use crate::metric::Bootstrap;
+use crate::prototypes::{Prototypes, none_of_them, prototypes};
+use crate::ranking::Embeddings;
 use crate::retrieval::{RetrievalFigures, by_category, by_pairs};
 use crate::zero_shot::zero_shot;
 
@@ -152,6 +154,47 @@ impl<'a> Towers<'a> {
         let embeddings = self.embed(&opened)?;
         let set = Embedded { dataset, images: &opened.images, embeddings: &embeddings };
         by_pairs(set, self.text(), &self.tools.ks, &self.tools.bootstrap)
+    }
+}
+
+/// The prototypes of a model with the images that they were compared with.
+#[derive(Debug)]
+pub struct PrototypeTask<'a> {
+    /// The data set.
+    pub dataset: &'a Dataset,
+    /// Its images, decoded on demand.
+    pub store: ImageStore,
+    /// (study, image) of each row.
+    pub images: Vec<(usize, usize)>,
+    /// The rows.
+    pub embeddings: ImageEmbeddings,
+    /// What was found.
+    pub found: Prototypes,
+}
+
+impl PrototypeTask<'_> {
+    /// The images with their embeddings.
+    pub fn set(&self) -> Embedded<'_> {
+        Embedded { dataset: self.dataset, images: &self.images, embeddings: &self.embeddings }
+    }
+}
+
+impl Towers<'_> {
+    /// The prototypes of the model on a data set, with the `top` nearest images and reports of each.
+    ///
+    /// # Errors
+    /// Unreadable images, or a model without prototypes.
+    pub fn prototypes<'a>(&self, dataset: &'a Dataset, top: usize) -> Result<PrototypeTask<'a>> {
+        let alignment = self.model.alignment.as_ref().ok_or_else(none_of_them)?;
+        let centres = alignment.prototypes.val();
+        let [rows, dim] = centres.dims();
+        let centres = Embeddings::new(rows, dim, centres.into_data().iter::<f32>().collect())?;
+        let opened = self.tools.open(dataset, self.preprocess)?;
+        let embeddings = self.embed(&opened)?;
+        let set = Embedded { dataset, images: &opened.images, embeddings: &embeddings };
+        let found = prototypes(&centres, set, self.text(), top)?;
+        let Opened { dataset, store, images } = opened;
+        Ok(PrototypeTask { dataset, store, images, embeddings, found })
     }
 }
 

@@ -9,6 +9,8 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
+use crate::alignment::AlignmentConfig;
+use crate::alignment::rules::AlignmentRules;
 use crate::head::classifier::{ImageClassifier, ImageClassifierConfig};
 use crate::image::ImageEncoderConfig;
 use crate::text::TextEncoderConfig;
@@ -63,6 +65,14 @@ impl Architecture {
             Self::DualEncoder(config) => Some(&config.text),
             Self::TextEncoder(config) => Some(config),
             Self::ImageClassifier(_) | Self::ImageEncoder(_) => None,
+        }
+    }
+
+    /// What aligns words with patches, where there is anything.
+    pub fn alignment(&self) -> Option<&AlignmentConfig> {
+        match self {
+            Self::DualEncoder(config) => config.alignment.as_ref(),
+            Self::ImageClassifier(_) | Self::ImageEncoder(_) | Self::TextEncoder(_) => None,
         }
     }
 
@@ -141,6 +151,9 @@ pub struct Card {
     pub text: Option<TextCard>,
     /// Classes of a classifier, in the order of its logits.
     pub classes: Vec<String>,
+    /// How words and patches were aligned, where they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alignment: Option<AlignmentRules>,
     /// Where the weights come from.
     #[serde(default, skip_serializing_if = "is_default")]
     pub provenance: Provenance,
@@ -160,6 +173,7 @@ impl Card {
             preprocess,
             text: None,
             classes: Vec::new(),
+            alignment: None,
             provenance: Provenance::default(),
         }
     }

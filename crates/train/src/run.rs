@@ -108,7 +108,8 @@ pub fn run(resolved: &Resolved, options: &RunOptions) -> Result<Value, TrainErro
         ObjectiveConfig::Mgca(loss) => {
             let model = start_weights(recipe, recipe.model.init(&options.device.0.clone().autodiff()))?;
             let initial = model.image_encoder.valid();
-            let card = setup.card("mgca", Architecture::DualEncoder(recipe.model.clone()))?;
+            let mut card = setup.card("mgca", Architecture::DualEncoder(recipe.model.clone()))?;
+            card.alignment = Some(loss.alignment_rules());
             let save = |path: &Path, o: &Mgca, card: &Card| engine::checkpoint::save(path, &o.model, card);
             let objective = mgca(resolved, loss, model, setup.topic_heads());
             let totals = setup.train(objective, &card, save)?;

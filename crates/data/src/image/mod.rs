@@ -2,6 +2,7 @@
 
 pub mod augment;
 pub mod blur;
+pub mod colour;
 mod container;
 pub mod decode;
 pub mod encode;
@@ -19,6 +20,17 @@ pub struct GrayImage {
     /// Rows (px).
     pub height: usize,
     /// Row-major, `width * height` values.
+    pub pixels: Vec<u8>,
+}
+
+/// An 8-bit colour image, for pictures of results.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RgbImage {
+    /// Columns (px).
+    pub width: usize,
+    /// Rows (px).
+    pub height: usize,
+    /// Row-major red, green and blue, `3 * width * height` values.
     pub pixels: Vec<u8>,
 }
 

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// Studies of the CSV: each class is the only finding of every eighth.
-const STUDIES: u64 = 48;
+pub(super) const STUDIES: u64 = 48;
 const SIZE: usize = 32;
 
 /// A folder with a run, a classifier and a CSV of phantoms.
@@ -28,9 +28,7 @@ struct Workplace(TempDir);
 impl Workplace {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let lock = super::GENERATOR.lock().unwrap();
-        write_weights(folder.path());
-        drop(lock);
+        write_weights_locked(folder.path());
         write_pairs(folder.path());
         Self(folder)
     }
@@ -70,7 +68,7 @@ impl Workplace {
 }
 
 /// The CSV with its columns, whose names are not the usual ones.
-const DATA: [&str; 10] = [
+pub(super) const DATA: [&str; 10] = [
     "--data",
     "pairs.csv",
     "--image-column",
@@ -85,8 +83,14 @@ const DATA: [&str; 10] = [
 /// The other columns of labels.
 const LABELS: [&str; 4] = ["--label-column", CLASSES[1], "--label-column", CLASSES[4]];
 
-fn image_config() -> Value {
+pub(super) fn image_config() -> Value {
     json!({ "kind": "resnet", "block": "basic", "stages": [1, 1, 1, 1], "width": 4, "in_channels": 1 })
+}
+
+/// As [`write_weights`], while nobody else draws.
+pub(super) fn write_weights_locked(folder: &Path) {
+    let _lock = super::GENERATOR.lock().unwrap();
+    write_weights(folder);
 }
 
 /// `run/model.safetensors`, two towers, and `classifier.safetensors`, both without training.
@@ -120,7 +124,7 @@ fn write_weights(folder: &Path) {
 }
 
 /// `pairs.csv` with a picture, a note, a patient, a part and eight labels for each row.
-fn write_pairs(folder: &Path) {
+pub(super) fn write_pairs(folder: &Path) {
     let mut csv = format!("file,note,person,split,{}\n", CLASSES.join(","));
     for index in 0..STUDIES {
         let study = PhantomKey { seed: 5, index, prevalence: Prevalence::Exclusive }.study();

@@ -5,11 +5,14 @@
 mod cli;
 mod downstream;
 mod embed;
+mod explain;
+mod explain_command;
 mod foreign;
 mod labelled;
 mod linear_probe;
 mod metric;
 mod prop_metric;
+mod prototypes;
 
 /// Held by whoever draws initial weights: Burn's random generator is one per process.
 static GENERATOR: std::sync::Mutex<()> = std::sync::Mutex::new(());

@@ -6,6 +6,7 @@
 //! Shape letters: `R` rows, `D` feature width, `H` hidden width, `E` width of the joint space, `K` prototypes.
 
 pub mod attend;
+pub mod rules;
 
 use burn::module::{Module, Param};
 use burn::nn::Initializer;

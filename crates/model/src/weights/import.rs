@@ -18,6 +18,7 @@ use super::source::Source;
 use super::stored::dtype_name;
 use super::tensor::{RawTensor, TensorInfo, is_float};
 use super::{CarriedTensor, HostTensor, Mismatch, module, nearest};
+use crate::alignment::rules::AlignmentRules;
 use crate::card::{Architecture, Card, KEY, Preprocess, Visit};
 use crate::image::ImageEncoderConfig;
 use crate::projection::ProjectionConfig;
@@ -345,6 +346,8 @@ fn card(source: &Source, family: &'static Family, evidence: &Evidence<'_>) -> Re
         usual => Preprocess { framing: usual.framing, ..Preprocess::imagenet(size, usual.source_size, channels) },
     };
     let mut card = Card::new("imported", model, preprocess_beside(&source.folder, usual));
+    // Of what is known, the published code of `MGCA` alone aligns words and patches.
+    card.alignment = card.model.alignment().map(|_| AlignmentRules::PUBLISHED);
     card.provenance.imported = Some(family.name.to_owned());
     Ok(card)
 }

@@ -9,6 +9,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
+use model::alignment::rules::AlignmentRules;
 use model::card::Architecture;
 use model::weights::stored::{SafetensorsFile, write};
 use model::weights::{RawTensor, TensorInfo, Weights, encode};
@@ -100,6 +101,8 @@ fn checkpoints_of_this_field_are_recognised_and_go_back_under_their_names() {
         if kept > 0 || ["hf", "timm"].contains(&back) {
             assert_eq!(found.carried.len(), kept, "{name}: {:?}", found.carried.keys().collect::<Vec<_>>());
         }
+        // Of these, MGCA alone aligns words and patches, as its published code does.
+        assert_eq!(found.card.alignment, family.starts_with("mgca").then_some(AlignmentRules::PUBLISHED), "{name}");
         let exports = found.export(back.parse().unwrap()).unwrap();
         assert_eq!(exports.len(), 1, "{name}");
         assert_eq!(exports[0].tensors, infos, "{name}");

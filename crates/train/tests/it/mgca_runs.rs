@@ -1,11 +1,16 @@
-//! Runs of MGCA by the program: what they log, that a killed one goes on as if nothing had been, and the comparison of losses.
+//! Runs of MGCA by the program: what they log, what their checkpoints tell, that a killed one goes on as if nothing
+//! had been, and the comparison of losses.
 
+use data::image::encode;
+use data::source::phantom::{PhantomKey, Prevalence};
 use engine::checkpoint::Checkpoint;
+use model::alignment::rules::AlignmentRules;
+use model::text::words::WordRules;
 use serde_json::Value;
 
 use crate::runs::{killed_after, outcome, start};
 use crate::support::device;
-use crate::workplace::{ALIGNED, MGCA, Workplace, assert_figure, json, lines, names};
+use crate::workplace::{ALIGNED, MGCA, Workplace, assert_figure, json, lines, names, sibling};
 
 #[test]
 fn every_loss_is_logged_by_its_name_and_the_weights_hold_what_aligns() {
@@ -28,6 +33,49 @@ fn every_loss_is_logged_by_its_name_and_the_weights_hold_what_aligns() {
     assert_eq!(checkpoint.card.objective, "mgca");
     assert!(checkpoint.dual_encoder(&device().0).unwrap().alignment.is_some());
     assert_figure(&json(&place.path("run/eval.json")), "linear_probe.macro_auroc");
+}
+
+#[test]
+fn a_checkpoint_tells_how_words_and_patches_were_aligned() {
+    let place = Workplace::new(MGCA);
+    let paper = AlignmentRules {
+        learned_attention: true,
+        token_temperature: 0.07,
+        words: WordRules { separator_is_word: false, full_text_truncated: false },
+    };
+    for (flavour, rules) in [("paper", paper), ("reference", AlignmentRules::PUBLISHED)] {
+        let flavour_is = format!("objective.flavour={flavour}");
+        place.train(flavour, &[&ALIGNED[..], &["--set", &flavour_is]].concat());
+        let card = Checkpoint::read(&place.path(flavour)).unwrap().card;
+        assert_eq!(card.alignment, Some(rules), "{flavour}");
+    }
+    let Some(eval) = sibling("eval") else { return };
+    let picture = PhantomKey { seed: 3, index: 1, prevalence: Prevalence::Natural }.study().render(40);
+    data::fsx::write_atomic(&place.path("film.png"), &encode::png(&picture).unwrap()).unwrap();
+    for (flavour, kind, words) in [("paper", "learned", 3), ("reference", "similarity", 4)] {
+        let out = format!("out-{flavour}");
+        let output = std::process::Command::new(&eval)
+            .current_dir(place.0.path())
+            .args([
+                "explain",
+                "--weights",
+                flavour,
+                "--image",
+                "film.png",
+                "--text",
+                "No pleural effusion",
+                "--out",
+                &out,
+            ])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let record = json(&place.path(&out).join("weights.json"));
+        assert_eq!(
+            (record["attention"]["kind"].as_str(), record["words"].as_array().unwrap().len()),
+            (Some(kind), words)
+        );
+    }
 }
 
 #[test]

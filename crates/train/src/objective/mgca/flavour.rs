@@ -1,6 +1,8 @@
 //! What paper and published code of `MGCA` disagree about: one table, and the options that it sets.
 
 use engine::config::{Layer, Source};
+use model::alignment::rules::AlignmentRules;
+use model::text::words::WordRules;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -139,6 +141,18 @@ fn frozen_epochs() -> u64 {
 }
 
 impl MgcaConfig {
+    /// What a checkpoint must tell whoever looks at its words and patches.
+    pub fn alignment_rules(&self) -> AlignmentRules {
+        AlignmentRules {
+            learned_attention: self.learned_attention,
+            token_temperature: self.token_temperature,
+            words: WordRules {
+                separator_is_word: self.separator_is_word,
+                full_text_truncated: self.full_text_truncated,
+            },
+        }
+    }
+
     /// The first key that makes no sense, its value and what to use.
     pub fn fault(&self) -> Option<(&'static str, f64, &'static str)> {
         let positive = [

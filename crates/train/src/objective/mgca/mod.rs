@@ -18,7 +18,7 @@ use model::DualEncoder;
 use model::head::topics::TopicHeads;
 use model::image::ImageFeatures;
 use model::ops::{l2_normalize, mean_similarity};
-use model::text::words::{WordPlan, WordRules, Words};
+use model::text::words::{WordPlan, Words};
 use model::text::{TextFeatures, TextInput};
 
 use crate::loss::info_nce::{InfoNceConfig, info_nce};
@@ -206,10 +206,7 @@ impl Objective for Mgca {
 
     /// One text a study, its whole report.
     fn upload(&self, batch: &PairBatch, device: &Device) -> Reports {
-        let rules = WordRules {
-            separator_is_word: self.config.separator_is_word,
-            full_text_truncated: self.config.full_text_truncated,
-        };
+        let rules = self.config.alignment_rules().words;
         let (continues, tokens) = (&self.wording.continues, batch.texts.tokens);
         let continues = |id: u32| continues.get(id as usize).copied().unwrap_or(false);
         let (ids, mask) = (&batch.texts.input_ids, &batch.texts.attention_mask);
