@@ -129,8 +129,13 @@ impl Loader {
             let ids = |text: &str| Ok(tokenizer.encode(text, config.max_tokens)?.input_ids);
             study.sentences.iter().map(|sentence| ids(sentence.expose())).collect()
         };
-        let ids: Vec<Vec<Vec<u32>>> =
-            if config.sentences > 0 { dataset.studies.iter().map(encode).collect::<Result<_>>()? } else { Vec::new() };
+        // Topics are learned from sentences, whatever a text is.
+        let by_sentence = !config.whole_reports || !matches!(config.topics, TopicSource::None);
+        let ids: Vec<Vec<Vec<u32>>> = if config.sentences > 0 && by_sentence {
+            dataset.studies.iter().map(encode).collect::<Result<_>>()?
+        } else {
+            Vec::new()
+        };
         let topics = match &config.topics {
             TopicSource::None => None,
             TopicSource::Learn(count) => Some(Arc::new(Topics::learn(&ids, Denials::new(&tokenizer)?, *count))),

@@ -62,6 +62,7 @@ mod tests {
         let at = |x: usize, y: usize| sheet.pixels[y * 14 + x];
         assert_eq!([at(2, 2), at(8, 2), at(2, 8), at(8, 8), at(6, 2), at(0, 0)], [1, 2, 3, 255, 255, 255]);
     }
+
     #[test]
     fn colours_stand_as_grey_images_do() {
         let tile = |v: u8| RgbImage { width: 4, height: 4, pixels: [v, v + 1, v + 2].repeat(16) };
