@@ -102,8 +102,8 @@ fn write_images(folder: &Path, name: &str, patients: std::ops::Range<usize>) {
     data::fsx::write_atomic(&folder.join(format!("{name}.csv")), csv.as_bytes()).unwrap();
 }
 
-/// The contract's arguments.
-const QUESTION: [&str; 14] = [
+/// The contract's arguments: the weights first.
+pub(crate) const QUESTION: [&str; 14] = [
     "--weights",
     "weights.safetensors",
     "--data",

@@ -21,6 +21,8 @@ use safetensors::Dtype;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::downstream::QUESTION;
+
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Has {
     Image,
@@ -101,9 +103,10 @@ impl Kind<'_> {
     }
 
     fn check(&self) {
-        let probe = [&["linear-probe", "--epochs", "3"], &QUESTION[..]].concat();
+        let question = [&QUESTION[2..], &STRATIFIED].concat();
+        let probe = [&["linear-probe", "--epochs", "3"], &question[..]].concat();
         let protocol = ["--head-steps", "1", "--epochs", "1", "--train-batch", "10"];
-        let tune = [&["fine-tune"], &QUESTION[..], &protocol].concat();
+        let tune = [&["fine-tune"], &question[..], &protocol].concat();
         if self.has == Has::Text {
             self.is_refused(&probe);
             self.is_refused(&tune);
@@ -174,27 +177,8 @@ impl Kind<'_> {
     }
 }
 
-/// The contract's arguments.
-const QUESTION: [&str; 18] = [
-    "--data",
-    "data.csv",
-    "--image-column",
-    "image_path",
-    "--label-column",
-    "labels",
-    "--separator",
-    "|",
-    "--classes",
-    "Square",
-    "--negative",
-    "No Finding",
-    "--patient-column",
-    "patient_id",
-    "--stratify",
-    "view",
-    "--resamples",
-    "20",
-];
+/// What is asked besides the usual question.
+const STRATIFIED: [&str; 6] = ["--patient-column", "patient_id", "--stratify", "view", "--resamples", "20"];
 
 /// Ten patients with an image of either label in each of two views; lists of images and texts; prompts.
 fn write_data(folder: &Path) {
