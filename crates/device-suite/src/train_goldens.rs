@@ -14,6 +14,8 @@ mod mgca_trajectory;
 mod mgca_vectors;
 #[path = "../../train/tests/it/micro_batch.rs"]
 mod micro_batch;
+#[path = "../../train/tests/it/sentence_loss.rs"]
+mod sentence_loss;
 #[path = "../../train/tests/it/step.rs"]
 mod step;
 #[path = "../../train/tests/it/support.rs"]

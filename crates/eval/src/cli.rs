@@ -5,6 +5,7 @@ mod dataset;
 mod downstream;
 mod embed;
 mod explain;
+mod pointing;
 mod predict;
 mod prototypes;
 
@@ -62,6 +63,7 @@ enum Task {
     FineTune(downstream::FineTuneArgs),
     Predict(predict::PredictArgs),
     Explain(explain::ExplainArgs),
+    Pointing(pointing::PointingArgs),
     Prototypes(prototypes::PrototypeArgs),
     /// Writes what the towers make of images, texts or ready tensors.
     Embed(embed::EmbedArgs),
@@ -145,6 +147,7 @@ pub fn main(cli: &Cli) -> Result<String> {
         Task::FineTune(args) => return args.run(),
         Task::Predict(args) => return args.run(),
         Task::Explain(args) => return args.run(),
+        Task::Pointing(args) => return args.run(),
         Task::Prototypes(args) => return args.run(),
     };
     let figures = Value::Object(Map::from_iter([(name.to_owned(), figures)]));

@@ -16,7 +16,6 @@ use std::ops::Range;
 use burn::tensor::{Device, Tensor};
 use data::batch::TextBatch;
 use data::image::Plane;
-use data::image::transform::resize;
 use data::record::Phi;
 use data::text::Tokenizer;
 use engine::checkpoint::{Architecture, Checkpoint};
@@ -25,7 +24,7 @@ use model::DualEncoder;
 use model::alignment::Alignment;
 use model::alignment::attend::Gather;
 use model::alignment::rules::AlignmentRules;
-use model::image::ImageEncoderConfig;
+use model::image::{Cells, ImageEncoderConfig};
 use model::ops::l2_normalize;
 use model::text::words::WordPlan;
 use serde::Serialize;
@@ -46,13 +45,15 @@ pub struct Grid {
     pub columns: usize,
     /// `rows * columns` values.
     pub values: Vec<f32>,
+    /// Where they lie on the square that the network sees.
+    pub cells: Cells,
 }
 
 impl Grid {
     /// The cells of a square.
-    fn square(values: Vec<f32>) -> Self {
+    fn square(values: Vec<f32>, cells: Cells) -> Self {
         let side = values.len().isqrt().max(1);
-        Self { rows: values.len() / side, columns: side, values }
+        Self { rows: values.len() / side, columns: side, values, cells }
     }
 
     /// Row and column of the greatest value, the first of several.
@@ -70,7 +71,29 @@ impl Grid {
 
     /// The map on a square of `size` pixels, interpolated.
     pub fn enlarged(&self, size: usize) -> Plane {
-        resize(&Plane { width: self.columns, height: self.rows, data: self.values.clone() }, size, size)
+        Plane { width: size, height: size, data: self.on(size, size, Cells::tiles(size)).values }
+    }
+
+    /// The map on another grid, interpolated between the middles of cells and continued beyond them.
+    #[must_use]
+    pub fn on(&self, rows: usize, columns: usize, cells: Cells) -> Self {
+        // The cells before and after each of the new ones, and the share of the latter.
+        let places = |count: usize, old: usize| -> Vec<(usize, usize, f32)> {
+            let place = |new: usize| {
+                let at = ((cells.middle(new) - self.cells.first) / self.cells.step).clamp(0.0, (old - 1) as f64);
+                (at.floor() as usize, at.ceil() as usize, at.fract() as f32)
+            };
+            (0..count).map(place).collect()
+        };
+        let (down, across) = (places(rows, self.rows), places(columns, self.columns));
+        let value = |row: usize, column: usize| self.values[row * self.columns + column];
+        let values = down.iter().flat_map(|&(above, below, low)| {
+            across.iter().map(move |&(left, right, far)| {
+                let along = |row: usize| value(row, left) * (1.0 - far) + value(row, right) * far;
+                along(above) * (1.0 - low) + along(below) * low
+            })
+        });
+        Self { rows, columns, values: values.collect(), cells }
     }
 }
 
@@ -104,6 +127,7 @@ pub struct Explainer {
     pub rules: Option<AlignmentRules>,
     /// What cells are compared with.
     pub sentence: SentenceVector,
+    cells: Cells,
     tokenizer: Tokenizer,
     continues: Vec<bool>,
     max_tokens: usize,
@@ -154,6 +178,8 @@ impl Explainer {
             return Err(unfit("its card does not tell how words and patches were aligned: train it with this version"));
         }
         let model = checkpoint.dual_encoder(device)?;
+        let cells =
+            checkpoint.dual_config()?.image.cells(checkpoint.card.preprocess.image_size).ok_or_else(no_cells)?;
         let (tokenizer, text) = checkpoint.tokenizer()?;
         if let Some(temperature) = options.temperature {
             let by_cosines = rules.as_mut().filter(|rules| !rules.learned_attention);
@@ -174,7 +200,17 @@ impl Explainer {
         }
         let continues = tokenizer.continuations();
         let (preprocess, device) = (checkpoint.card.preprocess, device.clone());
-        Ok(Self { model, preprocess, rules, sentence, tokenizer, continues, max_tokens: text.max_tokens, device })
+        Ok(Self {
+            model,
+            preprocess,
+            rules,
+            sentence,
+            cells,
+            tokenizer,
+            continues,
+            max_tokens: text.max_tokens,
+            device,
+        })
     }
 
     /// Prepared images (see [`crate::embed::framed`]) as input of the model, `[B, C, size, size]`.
@@ -196,7 +232,7 @@ impl Explainer {
     pub fn sentence_maps(&self, images: Tensor<4>, texts: &[&str]) -> Result<Vec<Grid>> {
         assert_eq!(images.dims()[0], texts.len(), "one text for each image");
         let sentences = self.sentence_vectors(texts)?;
-        Ok(cosines(&self.cells(images)?, &sentences))
+        Ok(cosines(&self.cells(images)?, &sentences, self.cells))
     }
 
     /// Everything that the model shows of one image and one text.
@@ -205,7 +241,7 @@ impl Explainer {
     /// If the text has no word.
     pub fn explain(&self, image: &Plane, text: &str) -> Result<Explained> {
         let cells = self.cells(self.images(std::slice::from_ref(image)))?;
-        let sentence = cosines(&cells, &self.sentence_vectors(&[text])?).swap_remove(0);
+        let sentence = cosines(&cells, &self.sentence_vectors(&[text])?, self.cells).swap_remove(0);
         let ids = self.encode(text)?;
         let is_cut = self.tokenizer.encode(text, usize::MAX)?.input_ids.len() > ids.len();
         let words =
@@ -220,7 +256,7 @@ impl Explainer {
     /// Cells in the joint space, of unit length, `[B, P, E]`.
     fn cells(&self, images: Tensor<4>) -> Result<Tensor<3>> {
         let local = self.model.image_encoder.forward(images).local;
-        let local = local.ok_or_else(|| unfit("its image tower has no local features"))?;
+        let local = local.ok_or_else(no_cells)?;
         if let Some((alignment, _)) = self.aligned() {
             return Ok(alignment.image_local.forward_all(local));
         }
@@ -304,7 +340,7 @@ impl Explainer {
         let values: Vec<f32> = weights.into_data().iter::<f32>().collect();
         let [ids] = &ids;
         let maps = words.reports[0].iter().zip(values.chunks_exact(p)).map(|(range, weights)| WordMap {
-            grid: Grid::square(weights.to_vec()),
+            grid: Grid::square(weights.to_vec(), self.cells),
             text: Phi::new(self.spelled(&ids[range.clone()])),
             is_separator: is_separator(range, ids),
         });
@@ -329,18 +365,23 @@ fn use_last_stage(model: &mut Architecture) {
         && let ImageEncoderConfig::Resnet(resnet) = &mut config.image
     {
         resnet.local_stage = Some(4);
+        resnet.local_position = false;
     }
 }
 
 /// Cosines of cells with the vector of their image, `[B, P, E]` and `B` rows, all of unit length.
-fn cosines(cells: &Tensor<3>, vectors: &Embeddings) -> Vec<Grid> {
+fn cosines(cells: &Tensor<3>, vectors: &Embeddings, places: Cells) -> Vec<Grid> {
     let [_, p, e] = cells.dims();
     let values: Vec<f32> = cells.clone().into_data().iter::<f32>().collect();
     let images = values.chunks_exact(p * e).zip(vectors.data().chunks_exact(e));
     let cosine = |cell: &[f32], vector: &[f32]| cell.iter().zip(vector).map(|(a, b)| a * b).sum();
     images
-        .map(|(cells, vector)| Grid::square(cells.chunks_exact(e).map(|cell| cosine(cell, vector)).collect()))
+        .map(|(cells, vector)| Grid::square(cells.chunks_exact(e).map(|cell| cosine(cell, vector)).collect(), places))
         .collect()
+}
+
+fn no_cells() -> EvalError {
+    unfit("its image tower has no local features")
 }
 
 fn unfit(what: &str) -> EvalError {
@@ -358,15 +399,17 @@ mod tests {
 
     #[test]
     fn the_highest_cell_is_the_first_of_the_greatest() {
-        let grid = Grid { rows: 2, columns: 3, values: vec![0.1, 0.4, -2.0, 0.4, 0.0, 0.3] };
-        assert_eq!((grid.highest(), grid.scale()), ((0, 1), (-2.0, 0.4)));
-        assert_eq!(Grid { rows: 2, columns: 3, values: vec![-1.0, -3.0, -2.0, -4.0, -1.5, -0.5] }.highest(), (1, 2));
-        assert_eq!(Grid::square(vec![0.0; 9]), Grid { rows: 3, columns: 3, values: vec![0.0; 9] });
+        let grid = |values: Vec<f32>| Grid { rows: 2, columns: 3, values, cells: Cells::tiles(3) };
+        let found = grid(vec![0.1, 0.4, -2.0, 0.4, 0.0, 0.3]);
+        assert_eq!((found.highest(), found.scale()), ((0, 1), (-2.0, 0.4)));
+        assert_eq!(grid(vec![-1.0, -3.0, -2.0, -4.0, -1.5, -0.5]).highest(), (1, 2));
+        let square = Grid::square(vec![0.0; 9], Cells::tiles(3));
+        assert_eq!((square.rows, square.columns), (3, 3));
     }
 
     #[test]
     fn an_enlarged_map_keeps_its_values_and_their_places() {
-        let grid = Grid { rows: 2, columns: 2, values: vec![1.0, 2.0, 3.0, 4.0] };
+        let grid = Grid { rows: 2, columns: 2, values: vec![1.0, 2.0, 3.0, 4.0], cells: Cells::tiles(2) };
         let plane = grid.enlarged(8);
         let at = |x: usize, y: usize| plane.data[y * 8 + x];
         for (corner, wanted) in [(at(0, 0), 1.0_f32), (at(7, 0), 2.0), (at(0, 7), 3.0), (at(7, 7), 4.0)] {
@@ -374,5 +417,10 @@ mod tests {
         }
         // The middle of the picture lies half-way between all four.
         assert!((f32::midpoint(at(3, 3), at(4, 4)) - 2.5).abs() < 1e-6);
+        // Cells in the corners of their tiles: the first pixel, and the fifth.
+        let cells = Cells { first: 0.5 / 8.0, step: 0.5 };
+        let plane = Grid { cells, ..grid.clone() }.enlarged(8);
+        assert_eq!([0, 2, 4, 7].map(|x| plane.data[x]), [1.0, 1.5, 2.0, 2.0]);
+        assert_eq!(grid.on(2, 2, grid.cells), grid);
     }
 }

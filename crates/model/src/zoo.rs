@@ -108,6 +108,7 @@ fn resnet(block: BlockKind, stages: [usize; 4]) -> Architecture {
         width: 64,
         in_channels: 3,
         local_stage: None,
+        local_position: false,
         upsample: None,
     }))
 }

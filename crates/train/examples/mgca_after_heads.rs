@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let resolved = resolve("mgca-rn50", &settings.into_iter().collect::<Result<Vec<_>, _>>()?)?;
     let recipe = &resolved.recipe;
     let ObjectiveConfig::Mgca(config) = &recipe.objective else { return Err("the recipe is MGCA's".into()) };
-    let wording = Wording { continues: Arc::new(resolved.tokenizer.continuations()), max_tokens: TOKENS };
+    let wording = Wording::new(&resolved.tokenizer, TOKENS);
     let objective = Mgca::new(recipe.model.init(&device), config.clone(), None, wording, recipe.preprocess());
     let ctx = Context { step: 0, epoch: 1, total_steps: 1, seed: 0 };
     let embeds = embeds(recipe.model.embed_dim, &device);

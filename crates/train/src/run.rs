@@ -217,8 +217,7 @@ fn time<O: Objective>(
 
 fn mgca(resolved: &Resolved, loss: &MgcaConfig, model: DualEncoder, topics: Option<TopicHeads>) -> Mgca {
     let recipe = &resolved.recipe;
-    let continues = Arc::new(resolved.tokenizer.continuations());
-    let wording = Wording { continues, max_tokens: recipe.data.max_tokens };
+    let wording = Wording::new(&resolved.tokenizer, recipe.data.max_tokens);
     Mgca::new(model, loss.clone(), topics, wording, recipe.preprocess())
 }
 

@@ -144,19 +144,25 @@ impl PhantomSource {
     pub fn parts(&self) -> Parts {
         let natural =
             |start: u64, n: u64, split| phantom::dataset(self.seed, start..start + n, Prevalence::Natural, split);
-        let exclusive = |start: u64, n: u64| {
-            let n = n * phantom::CLASSES.len() as u64;
-            phantom::dataset(self.seed, start..start + n, Prevalence::Exclusive, Split::Test)
-        };
         Parts {
             train: natural(first::TRAIN, self.train, Split::Train),
             validate: natural(first::VALIDATE, self.validate, Split::Validate),
             test: natural(first::TEST, self.test, Split::Test),
             categories: Some(Categories {
-                candidates: exclusive(first::CANDIDATES, self.candidates_per_class),
-                queries: exclusive(first::QUERIES, self.queries_per_class),
+                candidates: self.candidates(),
+                queries: self.exclusive(first::QUERIES, self.queries_per_class),
             }),
         }
+    }
+
+    /// Held-out studies with one finding each.
+    pub fn candidates(&self) -> Dataset {
+        self.exclusive(first::CANDIDATES, self.candidates_per_class)
+    }
+
+    fn exclusive(&self, start: u64, per_class: u64) -> Dataset {
+        let count = per_class * phantom::CLASSES.len() as u64;
+        phantom::dataset(self.seed, start..start + count, Prevalence::Exclusive, Split::Test)
     }
 }
 

@@ -43,15 +43,19 @@ impl Frame {
 
     /// Left, top, right and bottom of a cell of a grid on the square (px of the image). It may lie outside, in the padding.
     pub fn cell(&self, grid: &Grid, (row, column): (usize, usize)) -> [f64; 4] {
-        let across = |column: usize| self.corner.0 + self.step.0 * (column * self.side) as f64 / grid.columns as f64;
-        let down = |row: usize| self.corner.1 + self.step.1 * (row * self.side) as f64 / grid.rows as f64;
-        [across(column), down(row), across(column + 1), down(row + 1)]
+        let side = self.side as f64;
+        let half = grid.cells.step / 2.0;
+        let across = |part: f64| self.corner.0 + self.step.0 * side * part;
+        let down = |part: f64| self.corner.1 + self.step.1 * side * part;
+        let (x, y) = (grid.cells.middle(column), grid.cells.middle(row));
+        [across(x - half), down(y - half), across(x + half), down(y + half)]
     }
 }
 
 #[cfg(test)]
 mod tests {
     use data::image::GrayImage;
+    use model::image::Cells;
 
     use super::*;
     use crate::embed::framed;
@@ -70,7 +74,7 @@ mod tests {
             let (row, column) = (cell / 16 * 4, cell % 16 * 4);
             (0..16).map(|i| seen.data[(row + i / 4) * 64 + column + i % 4]).sum::<f32>() / 16.0
         };
-        let grid = Grid { rows: 16, columns: 16, values: (0..256).map(mean).collect() };
+        let grid = Grid { rows: 16, columns: 16, values: (0..256).map(mean).collect(), cells: Cells::tiles(16) };
         let (row, column) = grid.highest();
         assert!(grid.values[row * 16 + column] > 0.9, "no cell lies wholly in the rectangle: {framing:?}");
         let frame = Frame::new(width, height, &preprocess);
@@ -97,7 +101,7 @@ mod tests {
     #[test]
     fn the_padding_lies_outside_of_the_image() {
         let preprocess = Preprocess::imagenet(64, 256, 1);
-        let grid = Grid { rows: 4, columns: 4, values: vec![0.0; 16] };
+        let grid = Grid { rows: 4, columns: 4, values: vec![0.0; 16], cells: Cells::tiles(4) };
         // 200 x 100 stands in a square of 200 with 50 rows of black above.
         let frame = Frame::new(200, 100, &preprocess);
         for (cell, wanted) in [((0, 0), [0.0, -50.0, 50.0, 0.0]), ((3, 3), [150.0, 100.0, 200.0, 150.0])] {

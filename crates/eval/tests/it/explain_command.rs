@@ -50,12 +50,15 @@ fn assert_map(map: &Value, side: usize) -> Vec<f64> {
     assert!(values[row * side + column].total_cmp(&greatest).is_eq());
     assert_eq!(map["highest"]["value"], json!(greatest));
     assert_eq!(map["scale"], json!([least, greatest]));
-    // The image is 120 x 90 in a square of 120 with 15 rows above.
+    // The image is 120 x 90 in a square of 120 with 15 rows above, which the network sees as 64 pixels: the first cell is
+    // around the middle of the first.
     let cell = 120.0 / side as f64;
+    let first = 120.0 / 64.0 / 2.0;
     let pixel = |axis: &str| map["highest"]["pixel"][axis].as_f64().unwrap();
-    assert!((pixel("x") - (column as f64 + 0.5) * cell).abs() < 1e-9);
-    assert!((pixel("y") - ((row as f64 + 0.5) * cell - 15.0)).abs() < 1e-9);
-    assert!((map["highest"]["box"]["left"].as_f64().unwrap() - column as f64 * cell).abs() < 1e-9);
+    assert!((pixel("x") - (column as f64 * cell + first)).abs() < 1e-9);
+    assert!((pixel("y") - (row as f64 * cell + first - 15.0)).abs() < 1e-9);
+    let left = map["highest"]["box"]["left"].as_f64().unwrap();
+    assert!((left - (column as f64 * cell + first - cell / 2.0)).abs() < 1e-9);
     values
 }
 

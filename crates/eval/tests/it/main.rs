@@ -11,6 +11,7 @@ mod foreign;
 mod labelled;
 mod linear_probe;
 mod metric;
+mod pointing;
 mod prop_metric;
 mod prototypes;
 

@@ -95,6 +95,16 @@ impl ImageEncoderConfig {
         }
     }
 
+    /// Where local features of images of `image_size` pixels lie; nothing where there are none.
+    pub fn cells(&self, image_size: usize) -> Option<Cells> {
+        match self {
+            Self::Resnet(config) => config.cells(image_size),
+            Self::Vit(config) => Some(Cells::tiles(image_size / config.patch_size)),
+            // Each of the later stages merges four.
+            Self::Swin(config) => Some(Cells::tiles(image_size / (config.patch_size << (config.stages.len() - 1)))),
+        }
+    }
+
     /// Width `D` of the global feature.
     pub fn feature_size(&self) -> usize {
         match self {
@@ -102,6 +112,27 @@ impl ImageEncoderConfig {
             Self::Vit(config) => config.hidden_size,
             Self::Swin(config) => config.feature_size(),
         }
+    }
+}
+
+/// Where the cells of a grid of local features lie along either side of the square that a network sees, as fractions of it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Cells {
+    /// Middle of the first.
+    pub first: f64,
+    /// From the middle of one to that of the next.
+    pub step: f64,
+}
+
+impl Cells {
+    /// Cells that share the side evenly.
+    pub fn tiles(count: usize) -> Self {
+        Self { first: 0.5 / count as f64, step: 1.0 / count as f64 }
+    }
+
+    /// Middle of a cell.
+    pub fn middle(&self, cell: usize) -> f64 {
+        self.first + cell as f64 * self.step
     }
 }
 

@@ -11,11 +11,11 @@ use burn::nn::PaddingConfig2d;
 use burn::nn::conv::Conv2d;
 use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
 use burn::tensor::activation::relu;
-use burn::tensor::{Device, Tensor, assert_shape};
+use burn::tensor::{Device, Int, Tensor, assert_shape};
 use serde::{Deserialize, Serialize};
 
-use super::ImageFeatures;
 use super::layers::{BatchNorm2d, conv};
+use super::{Cells, ImageFeatures};
 use crate::Result;
 use crate::error::bad_config;
 use crate::ops::{conv2d_one_channel, resize_bilinear};
@@ -56,6 +56,11 @@ pub struct ResNetConfig {
     /// Stage, 1 to 4, whose map gives the local features (MGCA: 3); absent: there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub local_stage: Option<usize>,
+    /// Whether local features tell where they are: two more channels with column and row, from -1 to 1 (Liu et al., "An
+    /// intriguing failing of convolutional neural networks and the CoordConv solution", 2018). A convolution knows no side of
+    /// the patient, and would have to look for it elsewhere in the image.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub local_position: bool,
     /// Side (px) to which images are enlarged inside the network, corners on corners (`MGCA` and `GLoRIA`: 299).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upsample: Option<usize>,
@@ -87,6 +92,10 @@ impl ResNetConfig {
         if self.local_stage.is_some_and(|stage| !(1..=4).contains(&stage)) {
             return Err(bad_config("resnet", "local_stage", &format!("{:?}", self.local_stage), "use 1 to 4"));
         }
+        if self.local_position && self.local_stage.is_none() {
+            let why = "only local features have a position: set local_stage, or leave it out";
+            return Err(bad_config("resnet", "local_position", &true, why));
+        }
         if let Some(size) = self.upsample.filter(|size| !(32..=4096).contains(size)) {
             return Err(bad_config("resnet", "upsample", &size, "use 32 to 4096"));
         }
@@ -100,7 +109,18 @@ impl ResNetConfig {
 
     /// Width of local features; nothing where no stage is named for them.
     pub fn local_size(&self) -> Option<usize> {
-        self.local_stage.map(|stage| (self.width << (stage - 1)) * self.block.expansion())
+        let position = if self.local_position { 2 } else { 0 };
+        self.local_stage.map(|stage| (self.width << (stage - 1)) * self.block.expansion() + position)
+    }
+
+    /// Where the local features of images of `image_size` pixels lie. A stage that halves the resolution keeps every other
+    /// position, so that the first stays in the corner: positions are corners of tiles, not their middles.
+    pub(super) fn cells(&self, image_size: usize) -> Option<Cells> {
+        let pixels = 2_usize.pow(u32::try_from(self.local_stage?).ok()? + 1) as f64;
+        // Enlarged corners on corners, pixels of the image are that much nearer to each other.
+        let size = image_size.max(2) as f64;
+        let shrink = self.upsample.map_or(1.0, |enlarged| (size - 1.0) / (enlarged - 1) as f64);
+        Some(Cells { first: 0.5 / size, step: pixels * shrink / size })
     }
 
     /// A randomly initialised network; call [`ResNetConfig::validate`] on user input first.
@@ -129,6 +149,7 @@ impl ResNetConfig {
                 .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
                 .init(),
             local_stage: self.local_stage,
+            local_position: self.local_position,
             upsample: self.upsample,
         }
     }
@@ -146,6 +167,8 @@ pub struct ResNet {
     layer4: Vec<Block>,
     #[module(skip)]
     local_stage: Option<usize>,
+    #[module(skip)]
+    local_position: bool,
     #[module(skip)]
     upsample: Option<usize>,
 }
@@ -178,14 +201,28 @@ impl ResNet {
                 x = block.forward(x);
             }
             if self.local_stage == Some(number) {
-                let [b, l, h, w] = x.dims();
-                local = Some(x.clone().reshape([b, l, h * w]).swap_dims(1, 2)); // [B, M, L]
+                let map = if self.local_position { with_position(x.clone()) } else { x.clone() };
+                let [b, l, h, w] = map.dims();
+                local = Some(map.reshape([b, l, h * w]).swap_dims(1, 2)); // [B, M, L]
             }
         }
         let [b, d, h, w] = x.dims();
         let global = x.reshape([b, d, h * w]).mean_dim(2).reshape([b, d]); // [B, D]
         ImageFeatures { global, local, attention: None }
     }
+}
+
+/// A map with two more channels, column and row from -1 to 1; `[B, C, H, W]` to `[B, C + 2, H, W]`.
+fn with_position(map: Tensor<4>) -> Tensor<4> {
+    let [b, _, h, w] = map.dims();
+    let device = map.device();
+    let along = |n: usize| {
+        let step = 2.0 / n.saturating_sub(1).max(1) as f64;
+        Tensor::<1, Int>::arange(0..n as i64, &device).float().mul_scalar(step).sub_scalar(1.0)
+    };
+    let column = along(w).reshape([1, 1, 1, w]).expand([b, 1, h, w]);
+    let row = along(h).reshape([1, 1, h, 1]).expand([b, 1, h, w]);
+    Tensor::cat(vec![map, column, row], 1)
 }
 
 /// A residual block; `conv3` and `bn3` exist in bottlenecks alone.

@@ -100,6 +100,7 @@ impl Evidence<'_> {
             width: self.size("image_encoder.conv1.weight", 0)?,
             in_channels: self.size("image_encoder.conv1.weight", 1)?,
             local_stage: None,
+            local_position: false,
             upsample: None,
         })
     }

@@ -98,6 +98,7 @@ fn resnet(in_channels: usize) -> ImageEncoderConfig {
         width: 2,
         in_channels,
         local_stage: None,
+        local_position: false,
         upsample: None,
     })
 }

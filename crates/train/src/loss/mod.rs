@@ -2,6 +2,7 @@
 
 pub mod info_nce;
 pub mod prototype;
+pub mod sentence;
 pub mod sinkhorn;
 pub mod token;
 pub mod topics;

@@ -16,6 +16,7 @@ const SETTINGS: [(&str, &[&str]); 8] = [
             "data.std=[0.25]",
             "model.image.in_channels=1",
             "model.image.local_stage=3",
+            "model.image.local_position=true",
             "model.frozen_text_layers=1",
             "model.projection={kind = \"mlp\", hidden_size = 8}",
             "init.checkpoint=a",

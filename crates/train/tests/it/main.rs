@@ -19,6 +19,7 @@ mod micro_batch;
 mod release;
 mod resume;
 mod runs;
+mod sentence_loss;
 mod sources;
 mod step;
 mod support;

@@ -60,7 +60,7 @@ fn objective(golden: &Golden, config: MgcaConfig) -> Mgca {
     let continues = (0..30).map(|id| id >= 22).collect::<Vec<_>>().into();
     let max_tokens = usize::try_from(sizes["max_tokens"].as_u64().unwrap()).unwrap();
     let preprocess = Preprocess { image_size: 33, source_size: 33, mean: vec![0.0], std: vec![1.0], framing: None };
-    Mgca::new(model, config, None, Wording { continues, max_tokens }, preprocess)
+    Mgca::new(model, config, None, Wording { continues, stop: None, max_tokens }, preprocess)
 }
 
 fn batch(golden: &Golden, index: u64) -> PairBatch {

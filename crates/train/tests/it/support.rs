@@ -53,7 +53,7 @@ pub(crate) fn tolerance(cpu: f32) -> f32 {
 }
 
 /// The goldens; they are part of the program so that it can be taken to another machine.
-const FILES: [(&str, &[u8]); 12] = [
+const FILES: [(&str, &[u8]); 13] = [
     ("info_nce", include_bytes!("golden/info_nce.safetensors")),
     ("logit_scale", include_bytes!("golden/logit_scale.safetensors")),
     ("mgca_paper_resnet", include_bytes!("golden/mgca_paper_resnet.safetensors")),
@@ -61,6 +61,7 @@ const FILES: [(&str, &[u8]); 12] = [
     ("mgca_reference_resnet", include_bytes!("golden/mgca_reference_resnet.safetensors")),
     ("mgca_reference_vit", include_bytes!("golden/mgca_reference_vit.safetensors")),
     ("mgca_trajectory", include_bytes!("golden/mgca_trajectory.safetensors")),
+    ("sentence_loss", include_bytes!("golden/sentence_loss.safetensors")),
     ("sinkhorn", include_bytes!("golden/sinkhorn.safetensors")),
     ("step", include_bytes!("golden/step.safetensors")),
     ("step_variants", include_bytes!("golden/step_variants.safetensors")),

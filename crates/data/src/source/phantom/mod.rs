@@ -23,6 +23,7 @@ pub use self::wording::training_sentences;
 
 use self::anatomy::Anatomy;
 use self::render::Renderer;
+use self::wording::Report;
 use crate::image::GrayImage;
 use crate::rng::{Purpose, stream};
 
@@ -77,6 +78,8 @@ pub struct PhantomStudy {
     pub findings: Vec<Finding>,
     /// The sentences of the report, 4 to 8.
     pub sentences: Vec<String>,
+    /// For each finding the first thing that the report says of it.
+    pub statements: Vec<String>,
     anatomy: Anatomy,
 }
 
@@ -91,8 +94,8 @@ impl PhantomKey {
         let findings = finding::findings(seed, self.index, self.prevalence);
         let anatomy = Anatomy::sample(seed, self.index, &findings);
         let mut random = stream(seed, Purpose::Wording, 0, self.index);
-        let sentences = wording::report(&findings, anatomy.remarks(), &mut random);
-        PhantomStudy { findings, sentences, anatomy }
+        let Report { sentences, statements } = wording::report(&findings, anatomy.remarks(), &mut random);
+        PhantomStudy { findings, sentences, statements, anatomy }
     }
 }
 
@@ -144,6 +147,7 @@ impl PhantomStudy {
         let mut other = self.clone();
         if finding < other.findings.len() {
             other.findings.remove(finding);
+            other.statements.remove(finding);
         }
         other
     }
@@ -158,7 +162,8 @@ mod tests {
         for index in 0..200 {
             let study = PhantomKey { seed: 5, index, prevalence: Prevalence::Natural }.study();
             assert!((4..=8).contains(&study.sentences.len()), "{index}: {}", study.sentences.len());
-            assert!(study.sentences.len() >= study.findings.len());
+            assert_eq!(study.statements.len(), study.findings.len(), "{index}");
+            assert!(study.statements.iter().all(|told| study.sentences.contains(told)), "{index}");
         }
     }
 

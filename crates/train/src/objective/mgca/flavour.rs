@@ -78,6 +78,13 @@ pub struct MgcaConfig {
     /// Weight of the alignment of words and patches (CTA).
     #[serde(default = "one")]
     pub token_weight: f64,
+    /// Weight of the contrast of sentences with the patches of all images; 0 in paper and published code, which compare words
+    /// and patches of one pair alone.
+    #[serde(default)]
+    pub sentence_weight: f64,
+    /// Temperature of that contrast, and of its smooth maximum over patches.
+    #[serde(default = "sentence_temperature")]
+    pub sentence_temperature: f64,
     /// Weight of the alignment with prototypes (CPA).
     #[serde(default = "one")]
     pub prototype_weight: f64,
@@ -128,6 +135,10 @@ fn one() -> f64 {
     1.0
 }
 
+fn sentence_temperature() -> f64 {
+    0.1
+}
+
 fn sinkhorn_epsilon() -> f64 {
     0.05
 }
@@ -158,12 +169,14 @@ impl MgcaConfig {
         let positive = [
             ("objective.instance_temperature", self.instance_temperature),
             ("objective.token_temperature", self.token_temperature),
+            ("objective.sentence_temperature", self.sentence_temperature),
             ("objective.prototype_temperature", self.prototype_temperature),
             ("objective.sinkhorn_epsilon", self.sinkhorn_epsilon),
         ];
         let weights = [
             ("objective.instance_weight", self.instance_weight),
             ("objective.token_weight", self.token_weight),
+            ("objective.sentence_weight", self.sentence_weight),
             ("objective.prototype_weight", self.prototype_weight),
             ("objective.topics_weight", self.topics_weight),
         ];

@@ -12,6 +12,7 @@ use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
 use data::batch::PairBatch;
+use data::text::Tokenizer;
 use engine::objective::{Context, Embeds, LossTerm, Losses, Objective};
 use engine::upload::{Preprocess, texts};
 use model::DualEncoder;
@@ -23,6 +24,7 @@ use model::text::{TextFeatures, TextInput};
 
 use crate::loss::info_nce::{InfoNceConfig, info_nce};
 use crate::loss::prototype::{PrototypeConfig, prototype_loss};
+use crate::loss::sentence::{SentenceConfig, sentence_loss};
 use crate::loss::token::{TokenConfig, Tokens, clipped, token_loss};
 use crate::objective::topics::{TopicEmbeds, topic_terms};
 use flavour::MgcaConfig;
@@ -32,6 +34,8 @@ use flavour::MgcaConfig;
 pub struct Wording {
     /// For each token id whether it goes on with the word before it.
     pub continues: Arc<Vec<bool>>,
+    /// The token that ends a sentence; without one a report is one sentence.
+    pub stop: Option<u32>,
     /// Longest report in tokens.
     pub max_tokens: usize,
 }
@@ -48,6 +52,13 @@ pub struct Mgca {
     wording: Wording,
     #[module(skip)]
     preprocess: Preprocess,
+}
+
+impl Wording {
+    /// That of a tokenizer, with which reports are cut at a length.
+    pub fn new(tokenizer: &Tokenizer, max_tokens: usize) -> Self {
+        Self { continues: Arc::new(tokenizer.continuations()), stop: tokenizer.id("."), max_tokens }
+    }
 }
 
 impl Mgca {
@@ -105,6 +116,7 @@ impl Mgca {
             image: l2_normalize(self.model.image_projection.forward(image.global)),
             text: l2_normalize(self.model.text_projection.forward(text.global)),
             tokens,
+            sentences: None,
             topics: None,
         }
     }
@@ -151,6 +163,7 @@ pub struct Reports {
     images: Tensor<4>,
     texts: TextInput,
     words: Words,
+    sentences: Option<Tensor<2>>,
     topics: Option<Tensor<2>>,
 }
 
@@ -163,6 +176,8 @@ pub struct AlignedEmbeds {
     pub text: Tensor<2>,
     /// Words and patches.
     pub tokens: Tokens,
+    /// The sentence of each word, `[B, M]`, where the objective compares them (see [`sentence_loss`]).
+    pub sentences: Option<Tensor<2>>,
     /// Topics of the reports, where the objective predicts them.
     pub topics: Option<TopicEmbeds>,
 }
@@ -172,7 +187,7 @@ impl Embeds for AlignedEmbeds {
         let Tokens { words, word_weights, is_word, patches, patch_weights } = self.tokens;
         let flat = |x: Tensor<3>| x.flatten::<2>(1, 2);
         let rows = [self.image, self.text, flat(words), word_weights, is_word, flat(patches), patch_weights];
-        rows.into_iter().chain(self.topics.into_iter().flat_map(TopicEmbeds::into_rows)).collect()
+        rows.into_iter().chain(self.sentences).chain(self.topics.into_iter().flat_map(TopicEmbeds::into_rows)).collect()
     }
 
     fn from_rows(rows: Vec<Tensor<2>>, like: &Self) -> Self {
@@ -189,6 +204,7 @@ impl Embeds for AlignedEmbeds {
                 patches: parts(next(&like.image), &old.patches),
                 patch_weights: next(&old.patch_weights),
             },
+            sentences: like.sentences.as_ref().map(&mut next),
             topics: like.topics.as_ref().map(|topics| topics.refilled(next)),
         }
     }
@@ -213,10 +229,15 @@ impl Objective for Mgca {
         let plan = WordPlan::new(ids, mask, tokens, self.wording.max_tokens, rules, continues);
         // Every part of a batch gets as many rows, so that they can be put together again.
         let rows = if self.config.padding_takes_part { self.wording.max_tokens } else { tokens };
+        let plan = plan.padded_to(rows - 1);
         Reports {
             images: self.preprocess.images(&batch.images, batch.len, batch.size, device),
             texts: texts(&batch.texts, device),
-            words: plan.padded_to(rows - 1).upload(device),
+            sentences: (self.config.sentence_weight > 0.0).then(|| {
+                let numbers = plan.sentences(ids, mask, |id| self.wording.stop == Some(id));
+                Tensor::from_data(TensorData::new(numbers, [batch.len, rows - 1]), device)
+            }),
+            words: plan.upload(device),
             topics: self.topics.as_ref().map(|_| {
                 let shape = [batch.len, batch.topics.len() / batch.len];
                 Tensor::from_data(TensorData::new(batch.topics.clone(), shape), device)
@@ -232,7 +253,8 @@ impl Objective for Mgca {
             text: heads.of_texts(text.global.clone()),
             target,
         });
-        AlignedEmbeds { topics, ..self.project(image, text, &batch.words) }
+        let sentences = batch.sentences.clone();
+        AlignedEmbeds { topics, sentences, ..self.project(image, text, &batch.words) }
     }
 
     fn losses(&self, embeds: &AlignedEmbeds, _ctx: &Context) -> Losses {
@@ -268,6 +290,12 @@ impl Objective for Mgca {
             let token = token_loss(&embeds.tokens, &maps, &token);
             losses.terms.push(LossTerm { name: "token_loss", value: token.loss, weight: config.token_weight });
             losses.metrics.extend([("word_loss", token.word), ("patch_loss", token.patch)]);
+        }
+        if let Some(sentences) = &embeds.sentences {
+            let sentence = SentenceConfig { temperature: config.sentence_temperature };
+            let sentence = sentence_loss(&embeds.tokens, sentences, &sentence);
+            losses.terms.push(LossTerm { name: "sentence_loss", value: sentence.loss, weight: config.sentence_weight });
+            losses.metrics.push(("sentence_accuracy", sentence.accuracy));
         }
         if config.prototype_weight > 0.0 {
             let prototype = PrototypeConfig {

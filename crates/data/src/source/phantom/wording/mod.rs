@@ -203,8 +203,16 @@ impl Writer<'_> {
     }
 }
 
-/// The sentences of a report (4 to 8), in random order.
-pub(super) fn report(findings: &[Finding], remarks: Remarks, random: &mut Stream) -> Vec<String> {
+/// What is said of a study.
+pub(super) struct Report {
+    /// 4 to 8, in random order.
+    pub(super) sentences: Vec<String>,
+    /// For each finding the first that is said of it.
+    pub(super) statements: Vec<String>,
+}
+
+/// The report of a study.
+pub(super) fn report(findings: &[Finding], remarks: Remarks, random: &mut Stream) -> Report {
     let mut present = [false; CLASSES.len()];
     for finding in findings {
         present[finding.class()] = true;
@@ -213,6 +221,8 @@ pub(super) fn report(findings: &[Finding], remarks: Remarks, random: &mut Stream
     for finding in findings {
         writer.finding(finding, true);
     }
+    // Every class has sentences of its own, so none of these was left out as a repetition.
+    let statements = writer.sentences.clone();
     // Reports dwell on what is abnormal, less so where there is a lot of it.
     let again = if findings.len() <= 2 { 0.7 } else { 0.3 };
     for finding in findings {
@@ -234,7 +244,7 @@ pub(super) fn report(findings: &[Finding], remarks: Remarks, random: &mut Stream
     writer.sentences.truncate(8);
     let Writer { random, mut sentences } = writer;
     random.shuffle(&mut sentences);
-    sentences
+    Report { sentences, statements }
 }
 
 /// Every sentence that a phantom's report can hold.

@@ -1,0 +1,263 @@
+//! The pointing game: whether the highest cell of the map of a sentence lies on the finding that the sentence is about.
+//!
+//! Zhang et al., "Top-down neural attention by excitation backprop", 2016, section 4.1, without their margin of 15 pixels. A hit is
+//! the middle of the highest cell within the box of the finding. Cases are phantoms with one finding in one place; two controls see
+//! the same images: the sentence of another finding, and another model.
+
+use std::collections::BTreeMap;
+
+use data::record::{Dataset, ImageSource};
+use data::source::phantom::CLASSES;
+use data::store::ImageStore;
+use serde::Serialize;
+
+use crate::embed::seen;
+use crate::error::{EvalError, Result};
+use crate::explain::frame::Frame;
+use crate::explain::{Explainer, Grid};
+use crate::metric::{ClusteredMean, Clusters, Difference, Interval};
+use crate::tasks::Tools;
+
+/// An image with one finding in one place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Case {
+    /// Its place in the data set.
+    pub study: usize,
+    /// Class of the finding, an index into [`CLASSES`].
+    pub class: usize,
+    /// What the report says of it.
+    pub statement: String,
+    /// Left, top, right and bottom of its box as fractions of the picture.
+    pub corners: [f32; 4],
+}
+
+impl Case {
+    /// Share of the picture that the box takes: how often a point drawn at random lies in it.
+    pub fn area(&self) -> f64 {
+        let [left, top, right, bottom] = self.corners.map(|corner| f64::from(corner.clamp(0.0, 1.0)));
+        (right - left).max(0.0) * (bottom - top).max(0.0)
+    }
+}
+
+/// The phantoms of a data set with one finding in one place: those with an edema or effusions on both sides are none.
+pub fn cases(dataset: &Dataset) -> Vec<Case> {
+    let case = |(study, found): (usize, &data::record::Study)| {
+        let [ImageSource::Phantom(key)] = found.images[..] else { return None };
+        let phantom = key.study();
+        let ([place], [statement]) = (&phantom.boxes()[..], &phantom.statements[..]) else { return None };
+        Some(Case { study, class: place.class, statement: statement.clone(), corners: place.corners })
+    };
+    dataset.studies.iter().enumerate().filter_map(case).collect()
+}
+
+/// How often a model points at findings, and how often its controls do.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PointingFigures {
+    /// Images.
+    pub num_cases: usize,
+    /// Rows and columns of the maps.
+    pub grid: [usize; 2],
+    /// Share of hits; chance: the mean area of the boxes.
+    pub hits: Interval,
+    /// The same for each class.
+    pub per_class: BTreeMap<&'static str, Interval>,
+    /// Share of hits with the sentence of another case, whose finding is of another class.
+    pub other_sentence: Interval,
+    /// Hits more than those, over the same images.
+    pub over_other_sentence: Difference,
+    /// Share of hits of another model, its maps interpolated to the same grid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub other_model: Option<Interval>,
+    /// Hits more than those, over the same images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub over_other_model: Option<Difference>,
+}
+
+/// Plays the game with the cases of a data set.
+///
+/// # Errors
+/// If there are fewer than two classes among the cases, or an image cannot be read.
+pub fn pointing(
+    explainer: &Explainer,
+    other: Option<&Explainer>,
+    dataset: &Dataset,
+    tools: &Tools,
+) -> Result<PointingFigures> {
+    let cases = cases(dataset);
+    let own: Vec<&str> = cases.iter().map(|case| case.statement.as_str()).collect();
+    let strange = sentences_of_others(&cases).ok_or_else(|| {
+        let what = "it has no phantoms of two classes with one finding in one place".to_owned();
+        EvalError::Unfit { data: dataset.name.clone(), what }
+    })?;
+    let maps = maps(explainer, &cases, &own, dataset, tools)?;
+    let like = maps[0].0.clone();
+    let hits = hits(&cases, &maps, &like);
+    let strange = self::hits(&cases, &self::maps(explainer, &cases, &strange, dataset, tools)?, &like);
+    let other = other.map(|other| self::maps(other, &cases, &own, dataset, tools)).transpose()?;
+    let other = other.map(|maps| self::hits(&cases, &maps, &like));
+    // Each phantom is a patient of its own.
+    let clusters = Clusters::singletons(cases.len());
+    let chance = |of: &dyn Fn(&Case) -> bool| {
+        let areas: Vec<f64> = cases.iter().filter(|case| of(case)).map(Case::area).collect();
+        areas.iter().sum::<f64>() / areas.len().max(1) as f64
+    };
+    let mean = |values: &[Option<f64>]| ClusteredMean::new(values, &clusters);
+    let interval = |values: &[Option<f64>], chance: f64| -> Result<Interval> {
+        let mean = mean(values)?;
+        Ok(tools.bootstrap.interval(clusters.len(), Some(chance), |counts| mean.value(counts)))
+    };
+    let difference = |control: &[Option<f64>]| -> Result<Difference> {
+        let (first, second) = (mean(&hits)?, mean(control)?);
+        Ok(tools.bootstrap.difference(clusters.len(), |counts| first.value(counts), |counts| second.value(counts)))
+    };
+    let mut per_class = BTreeMap::new();
+    for (class, name) in CLASSES.into_iter().enumerate() {
+        let of_class = |case: &Case| case.class == class;
+        let values: Vec<Option<f64>> =
+            cases.iter().zip(&hits).map(|(case, hit)| hit.filter(|_| of_class(case))).collect();
+        if values.iter().any(Option::is_some) {
+            per_class.insert(name, interval(&values, chance(&of_class))?);
+        }
+    }
+    let by_chance = chance(&|_| true);
+    Ok(PointingFigures {
+        num_cases: cases.len(),
+        grid: [like.rows, like.columns],
+        hits: interval(&hits, by_chance)?,
+        per_class,
+        other_sentence: interval(&strange, by_chance)?,
+        over_other_sentence: difference(&strange)?,
+        other_model: other.as_ref().map(|other| interval(other, by_chance)).transpose()?,
+        over_other_model: other.as_ref().map(|other| difference(other)).transpose()?,
+    })
+}
+
+/// For each case the sentence of the next one of another class; nothing where all are of one class.
+fn sentences_of_others(cases: &[Case]) -> Option<Vec<&str>> {
+    let of_other = |(place, case): (usize, &Case)| {
+        let next = cases[place..].iter().chain(cases).find(|next| next.class != case.class)?;
+        Some(next.statement.as_str())
+    };
+    if cases.is_empty() { None } else { cases.iter().enumerate().map(of_other).collect() }
+}
+
+/// The map of a sentence for each case, and where its cells lie.
+fn maps(
+    explainer: &Explainer,
+    cases: &[Case],
+    sentences: &[&str],
+    dataset: &Dataset,
+    tools: &Tools,
+) -> Result<Vec<(Grid, Placed)>> {
+    let preprocess = &explainer.preprocess;
+    let opened = tools.open(dataset, preprocess)?;
+    tools.progress("maps", cases.len(), |tick| {
+        let mut maps = Vec::with_capacity(cases.len());
+        for (cases, sentences) in cases.chunks(tools.batch_size).zip(sentences.chunks(tools.batch_size)) {
+            let planes = cases.iter().map(|case| Ok(seen(&opened.store, case.study, 0, preprocess)?));
+            let images = explainer.images(&planes.collect::<Result<Vec<_>>>()?);
+            let placed = cases.iter().map(|case| Placed::new(&opened.store, case.study, explainer));
+            let placed = placed.collect::<Result<Vec<_>>>()?;
+            maps.extend(explainer.sentence_maps(images, sentences)?.into_iter().zip(placed));
+            tick(maps.len())?;
+        }
+        Ok(maps)
+    })
+}
+
+/// Where the square that a network sees lies in its picture.
+#[derive(Debug, Clone, Copy)]
+struct Placed {
+    frame: Frame,
+    width: f64,
+    height: f64,
+}
+
+impl Placed {
+    fn new(store: &ImageStore, study: usize, explainer: &Explainer) -> Result<Self> {
+        let image = store.load(study, 0)?;
+        let (width, height) = (image.width, image.height);
+        let frame = Frame::new(width, height, &explainer.preprocess);
+        Ok(Self { frame, width: width as f64, height: height as f64 })
+    }
+
+    /// The middle of a cell as fractions of the picture.
+    fn middle(&self, grid: &Grid, cell: (usize, usize)) -> [f64; 2] {
+        let [left, top, right, bottom] = self.frame.cell(grid, cell);
+        [f64::midpoint(left, right) / self.width, f64::midpoint(top, bottom) / self.height]
+    }
+}
+
+/// 1 for each case whose map, on the grid of another, is highest within the box; else 0.
+fn hits(cases: &[Case], maps: &[(Grid, Placed)], like: &Grid) -> Vec<Option<f64>> {
+    let hit = |(case, (map, placed)): (&Case, &(Grid, Placed))| {
+        let map = map.on(like.rows, like.columns, like.cells);
+        let [x, y] = placed.middle(&map, map.highest());
+        let [left, top, right, bottom] = case.corners.map(f64::from);
+        Some(f64::from((left..=right).contains(&x) && (top..=bottom).contains(&y)))
+    };
+    cases.iter().zip(maps).map(hit).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use data::image::GrayImage;
+    use data::source::parts::PhantomSource;
+    use engine::upload::Preprocess;
+    use model::image::Cells;
+
+    use super::*;
+
+    fn candidates() -> Vec<Case> {
+        cases(&PhantomSource { candidates_per_class: 16, ..PhantomSource::default() }.candidates())
+    }
+
+    #[test]
+    fn cases_have_one_finding_in_one_place() {
+        let cases = candidates();
+        let count = |class: &str| cases.iter().filter(|case| CLASSES[case.class] == class).count();
+        assert_eq!((count("edema"), count("nodule"), count("consolidation")), (0, 16, 16));
+        // Three of ten effusions are on both sides.
+        assert!((6..16).contains(&count("pleural_effusion")));
+        for case in &cases {
+            assert!(!case.statement.is_empty() && case.area() > 0.0 && case.area() < 0.5, "{case:?}");
+        }
+        let others = sentences_of_others(&cases).unwrap();
+        let said = |sentence: &str| cases.iter().find(|case| case.statement == sentence).unwrap().class;
+        assert!(cases.iter().zip(&others).all(|(case, sentence)| said(sentence) != case.class));
+        let of_one: Vec<Case> = cases.into_iter().filter(|case| case.class == 5).collect();
+        assert_eq!((sentences_of_others(&of_one), sentences_of_others(&[])), (None, None));
+    }
+
+    #[test]
+    fn a_hit_is_the_middle_of_the_highest_cell_within_the_box() {
+        const SIDE: usize = 28;
+        let image = GrayImage { width: 128, height: 128, pixels: vec![0; 128 * 128] };
+        let frame = Frame::new(image.width, image.height, &Preprocess::imagenet(112, 128, 1));
+        let placed = Placed { frame, width: 128.0, height: 128.0 };
+        let like = Grid { rows: SIDE, columns: SIDE, values: vec![0.0; SIDE * SIDE], cells: Cells::tiles(SIDE) };
+        let pointing_at = |x: f32, y: f32| {
+            let mut map = like.clone();
+            map.values[(y * SIDE as f32) as usize * SIDE + (x * SIDE as f32) as usize] = 1.0;
+            (map, placed)
+        };
+        let cases = candidates();
+        let share = |at: &dyn Fn([f32; 4]) -> (f32, f32)| {
+            let maps: Vec<(Grid, Placed)> = cases
+                .iter()
+                .map(|case| {
+                    let (x, y) = at(case.corners);
+                    pointing_at(x.clamp(0.0, 0.999), y.clamp(0.0, 0.999))
+                })
+                .collect();
+            hits(&cases, &maps, &like).into_iter().flatten().sum::<f64>() / cases.len() as f64
+        };
+        // A cell is smaller than most boxes.
+        let middle = share(&|[left, top, right, bottom]| (f32::midpoint(left, right), f32::midpoint(top, bottom)));
+        assert!(middle > 0.95, "{middle}");
+        assert_eq!(share(&|[left, top, _, bottom]| (left - 0.04, f32::midpoint(top, bottom))), 0.0);
+        assert_eq!(share(&|[left, _, right, bottom]| (f32::midpoint(left, right), bottom + 0.04)), 0.0);
+        // A map as flat as can be points at its first cell, where no finding is.
+        assert!(share(&|_| (0.0, 0.0)) < 0.05);
+    }
+}

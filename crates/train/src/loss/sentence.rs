@@ -1,0 +1,93 @@
+//! Contrast of sentences with patches: a sentence must find its own image among those of the batch by the patches that agree with
+//! it most.
+//!
+//! `MGCA`'s token loss compares words and patches of one pair alone, so that nothing binds a word to what the image shows. This
+//! one does: it is the text-to-image side of the local contrast of `GLoRIA` (Huang et al. 2021, equation 5) with sentences for
+//! words and a smooth maximum over patches (Pinheiro and Collobert, "From image-level to pixel-level labeling with convolutional
+//! networks", 2015, equation 6) for attention.
+//!
+//! Shape letters: `B` pairs, `M` words, `S` sentences of the longest report, `P` patches, `E` width of the joint space.
+
+use burn::tensor::{Tensor, TensorData, assert_shape};
+use model::ops::{l2_normalize, log_softmax_rows, sum_in_chunks};
+
+use super::token::Tokens;
+
+/// Constants of the loss.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SentenceConfig {
+    /// Temperature of the contrast and of the smooth maximum.
+    pub temperature: f64,
+}
+
+/// The loss, `[1]`.
+#[derive(Debug, Clone)]
+pub struct SentenceLoss {
+    /// Mean over sentences of `-log p(own image | sentence)`.
+    pub loss: Tensor<1>,
+    /// Share of sentences whose own image is the most similar one (not differentiated).
+    pub accuracy: Tensor<1>,
+}
+
+/// Numbers of the similarities that are held at once: 64 MiB.
+const CHUNK: usize = 1 << 24;
+
+/// The loss of sentences, each the direction of the sum of its words. Without a sentence it is 0.
+///
+/// # Shapes
+/// `sentences`: the number of the sentence that each word belongs to, counted from 0 in each report; less than 0 for what is in
+/// none; `[B, M]`.
+///
+/// # Panics
+/// If the shapes do not fit.
+pub fn sentence_loss(tokens: &Tokens, sentences: &Tensor<2>, config: &SentenceConfig) -> SentenceLoss {
+    let ([b, m, e], [_, p, _]) = (tokens.words.dims(), tokens.patches.dims());
+    assert_shape!(sentences, [b, m]);
+    let device = tokens.words.device();
+    let (s, membership) = membership(sentences);
+    let membership = Tensor::<3>::from_data(TensorData::new(membership, [b, s, m]), &device);
+    let is_sentence: Tensor<2> = membership.clone().max_dim(2).reshape([b, s]);
+    let count = is_sentence.clone().sum().clamp_min(1.0);
+    let vectors = l2_normalize(membership.matmul(tokens.words.clone()).reshape([b * s, e])).reshape([b, s * e]);
+    let patches = tokens.patches.clone().reshape([b * p, e]);
+    let tau = config.temperature;
+    let rows = [vectors, is_sentence, Tensor::eye(b, &device)];
+    let (loss, [hits]) = sum_in_chunks(&rows, &[patches], (CHUNK / (s * b * p)).max(1), |rows, patches| {
+        let [vectors, is_sentence, own] = [0, 1, 2].map(|i| rows[i].clone());
+        let n = own.dims()[0];
+        let cosines = vectors.reshape([n * s, e]).matmul(patches[0].clone().transpose()); // [n * S, B * P]
+        let logits = smooth_max(cosines.reshape([n * s * b, p]), tau).reshape([n * s, b]).div_scalar(tau);
+        let own: Tensor<2> = own.unsqueeze_dim::<3>(1).expand([n, s, b]).reshape([n * s, b]);
+        let own = own * is_sentence.reshape([n * s, 1]);
+        let loss = (log_softmax_rows(logits.clone()) * own.clone()).sum().neg();
+        let (logits, own) = (logits.without_autodiff(), own.without_autodiff());
+        let best = logits.clone().max_dim(1).expand([n * s, b]);
+        (loss, [(logits.equal(best).float() * own).sum()])
+    });
+    SentenceLoss { loss: loss / count.clone(), accuracy: hits / count }
+}
+
+/// The number of sentences of the longest report and which words are in each, `[B, S, M]`.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "small whole numbers, those below 0 left out"
+)]
+fn membership(sentences: &Tensor<2>) -> (usize, Vec<f32>) {
+    let [b, m] = sentences.dims();
+    let numbers: Vec<f32> = sentences.clone().into_data().iter::<f32>().collect();
+    let s = numbers.iter().fold(1.0_f32, |most, &number| most.max(number + 1.0)) as usize;
+    let mut membership = vec![0.0; b * s * m];
+    for (word, &number) in numbers.iter().enumerate().filter(|(_, number)| **number >= 0.0) {
+        let (report, word) = (word / m, word % m);
+        membership[(report * s + number as usize) * m + word] = 1.0;
+    }
+    (s, membership)
+}
+
+/// `t ln mean exp(x / t)` of each row, between its mean and its maximum; `[R, P]` to `[R, 1]`.
+fn smooth_max(x: Tensor<2>, temperature: f64) -> Tensor<2> {
+    let max = x.clone().detach().max_dim(1);
+    let mean = (x - max.clone()).div_scalar(temperature).exp().mean_dim(1);
+    mean.log().mul_scalar(temperature) + max
+}

@@ -1,0 +1,59 @@
+//! The contrast of sentences with patches against torch: `scripts/golden/sentence_loss.py`.
+
+use burn::tensor::Tensor;
+use train::loss::sentence::{SentenceConfig, sentence_loss};
+use train::loss::token::Tokens;
+
+use super::support::{Golden, assert_all_close, host, number, scalar, tolerance, tracked};
+
+#[test]
+fn value_and_gradients_are_those_of_torch() {
+    let golden = Golden::read("sentence_loss");
+    let config = SentenceConfig { temperature: golden.metadata("temperature") };
+    for case in ["one", "few", "many"] {
+        let device = tracked();
+        let given = |name: &str| golden.tensor::<3>(&format!("{case}.{name}"), &device).require_grad();
+        let (words, patches) = (given("words"), given("patches"));
+        let sentences = golden.tensor::<2>(&format!("{case}.sentences"), &device);
+        let ([b, m, _], [_, p, _]) = (words.dims(), patches.dims());
+        let tokens = Tokens {
+            words: words.clone(),
+            word_weights: Tensor::ones([b, m], &device),
+            is_word: Tensor::ones([b, m], &device),
+            patches: patches.clone(),
+            patch_weights: Tensor::ones([b, p], &device),
+        };
+        let found = sentence_loss(&tokens, &sentences, &config);
+        let grads = found.loss.clone().backward();
+        let actual = [
+            ("loss", scalar(number(found.loss))),
+            ("accuracy", scalar(number(found.accuracy))),
+            ("grad.words", host(words.grad(&grads).unwrap())),
+            ("grad.patches", host(patches.grad(&grads).unwrap())),
+        ];
+        let actual: Vec<_> = actual.map(|(name, value)| (name.to_owned(), value)).into();
+        let expected = actual.iter().map(|(name, _)| (name.clone(), golden.host(&format!("{case}.{name}")).clone()));
+        // Torch's own single precision is within 1e-6; sums of exponentials and one logarithm lose little more.
+        let expected = expected.collect();
+        assert_all_close(case, &actual.into_iter().collect(), &expected, tolerance(1e-5));
+    }
+}
+
+#[test]
+fn reports_without_sentences_have_no_loss() {
+    let device = tracked();
+    let words = Tensor::<3>::ones([2, 3, 4], &device).require_grad();
+    let tokens = Tokens {
+        words: words.clone(),
+        word_weights: Tensor::ones([2, 3], &device),
+        is_word: Tensor::zeros([2, 3], &device),
+        patches: Tensor::ones([2, 5, 4], &device),
+        patch_weights: Tensor::ones([2, 5], &device),
+    };
+    let none = Tensor::<2>::ones([2, 3], &device).neg();
+    let found = sentence_loss(&tokens, &none, &SentenceConfig { temperature: 0.1 });
+    let grads = found.loss.clone().backward();
+    assert_eq!((number(found.loss), number(found.accuracy)), (0.0, 0.0));
+    let largest = words.grad(&grads).map_or(0.0, |grad| number(grad.abs().max().reshape([1])));
+    assert_eq!(largest, 0.0);
+}
