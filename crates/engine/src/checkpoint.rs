@@ -247,6 +247,6 @@ fn text_card(weights: &Weights) -> Result<Option<TextCard>> {
     Ok(Some(TextCard {
         tokenizer_sha256: tokenizer.sha256().to_owned(),
         lowercase,
-        max_tokens: longest.unwrap_or(usize::MAX).min(text.max_tokens()),
+        max_tokens: longest.unwrap_or(usize::MAX).min(text.max_tokens()).min(weights.family.max_tokens),
     }))
 }

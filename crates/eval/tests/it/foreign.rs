@@ -13,6 +13,7 @@ use data::image::GrayImage;
 use data::image::encode::png;
 use data::rng::Stream;
 use data::text::BUILTIN_VOCAB;
+use engine::checkpoint::Checkpoint;
 use model::weights::family::FAMILIES;
 use model::weights::stored::write;
 use model::weights::{RawTensor, TensorInfo, WeightsFile};
@@ -103,6 +104,12 @@ impl Kind<'_> {
     }
 
     fn check(&self) {
+        // Texts are cut where they were in training.
+        if let Some(text) = Checkpoint::read(&self.folder.join(self.name).join("weights.safetensors")).unwrap().card.text {
+            let trained = [("mgca", 112), ("medclip", 77), ("gloria", 97)];
+            let longest = trained.iter().find(|(kind, _)| self.name.starts_with(kind)).map(|(_, tokens)| *tokens);
+            assert_eq!(text.max_tokens, longest.unwrap_or(512), "{}", self.name);
+        }
         let question = [&QUESTION[2..], &STRATIFIED].concat();
         let probe = [&["linear-probe", "--epochs", "3"], &question[..]].concat();
         let protocol = ["--head-steps", "1", "--epochs", "1", "--train-batch", "10"];
@@ -258,6 +265,8 @@ fn narrower(name: &str, size: usize) -> usize {
         49 if name.contains("relative_position") => 4,
         // Positions for a class token and two patches along a side.
         197 | 1370 => 5,
+        // Text positions, more than any of the networks was trained with.
+        512 if name.contains("position") => 512,
         64.. => size / 16,
         small => small,
     }

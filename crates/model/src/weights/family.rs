@@ -26,6 +26,8 @@ pub struct Family {
     pub(super) covers: &'static [&'static str],
     /// What its tensors do not tell of the architecture.
     pub(super) adjust: fn(&mut Architecture),
+    /// Longest text in tokens that it was trained with, where that is less than it has positions for.
+    pub max_tokens: usize,
     /// How it was taught to see images, given the side of its input.
     pub(super) preprocess: fn(usize) -> Preprocess,
 }
@@ -43,6 +45,7 @@ pub static FAMILIES: [Family; 16] = [
         signature: &["img_encoder_q.model.conv1.weight", "text_encoder_q.model.embeddings.word_embeddings.weight"],
         layout: || mgca(layout::resnet()),
         covers: ALIGNED,
+        max_tokens: 112,
         adjust: adjust_mgca,
         preprocess: of_mgca,
         ..NO_PREFIX
@@ -53,6 +56,7 @@ pub static FAMILIES: [Family; 16] = [
         signature: &["img_encoder_q.model.cls_token", "text_encoder_q.model.embeddings.word_embeddings.weight"],
         layout: || mgca(layout::vit()),
         covers: ALIGNED,
+        max_tokens: 112,
         adjust: adjust_mgca,
         preprocess: of_mgca,
         ..NO_PREFIX
@@ -67,6 +71,7 @@ pub static FAMILIES: [Family; 16] = [
                 .and(medclip(layout::resnet().without("fc.*")))
         },
         covers: BOTH,
+        max_tokens: 77,
         adjust: adjust_medclip,
         preprocess: of_medclip,
         ..NO_PREFIX
@@ -81,6 +86,7 @@ pub static FAMILIES: [Family; 16] = [
                 .and(medclip(layout::swin_hf()))
         },
         covers: BOTH,
+        max_tokens: 77,
         adjust: adjust_medclip,
         preprocess: of_medclip,
         ..NO_PREFIX
@@ -91,6 +97,7 @@ pub static FAMILIES: [Family; 16] = [
         signature: &["gloria.img_encoder.model.conv1.weight", "gloria.img_encoder.global_embedder.weight"],
         layout: gloria,
         covers: BOTH,
+        max_tokens: 97,
         adjust: |architecture| {
             enlarge(architecture);
             with_bert(architecture, |bert| {
@@ -219,6 +226,7 @@ const NO_PREFIX: Family = Family {
     layout: Layout::default,
     covers: IMAGE,
     adjust: |_| {},
+    max_tokens: usize::MAX,
     preprocess: of_imagenet,
 };
 
