@@ -35,6 +35,8 @@ pub enum Purpose {
     Init = 13,
     /// Shuffled pairs (a negative control).
     Control = 14,
+    /// Which patches of an image a loss sees.
+    Patches = 15,
 }
 
 /// A random stream (xoshiro256++).

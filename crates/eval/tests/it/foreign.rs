@@ -105,7 +105,9 @@ impl Kind<'_> {
 
     fn check(&self) {
         // Texts are cut where they were in training.
-        if let Some(text) = Checkpoint::read(&self.folder.join(self.name).join("weights.safetensors")).unwrap().card.text {
+        if let Some(text) =
+            Checkpoint::read(&self.folder.join(self.name).join("weights.safetensors")).unwrap().card.text
+        {
             let trained = [("mgca", 112), ("medclip", 77), ("gloria", 97)];
             let longest = trained.iter().find(|(kind, _)| self.name.starts_with(kind)).map(|(_, tokens)| *tokens);
             assert_eq!(text.max_tokens, longest.unwrap_or(512), "{}", self.name);

@@ -11,8 +11,6 @@
 use burn::tensor::{Tensor, TensorData, assert_shape};
 use model::ops::{l2_normalize, log_softmax_rows, sum_in_chunks};
 
-use super::token::Tokens;
-
 /// Constants of the loss.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SentenceConfig {
@@ -35,21 +33,26 @@ const CHUNK: usize = 1 << 24;
 /// The loss of sentences, each the direction of the sum of its words. Without a sentence it is 0.
 ///
 /// # Shapes
-/// `sentences`: the number of the sentence that each word belongs to, counted from 0 in each report; less than 0 for what is in
+/// `words`: `[B, M, E]`, `patches`: `[B, P, E]`, rows of unit length; `sentences`: the number of the sentence that each word belongs to, counted from 0 in each report; less than 0 for what is in
 /// none; `[B, M]`.
 ///
 /// # Panics
 /// If the shapes do not fit.
-pub fn sentence_loss(tokens: &Tokens, sentences: &Tensor<2>, config: &SentenceConfig) -> SentenceLoss {
-    let ([b, m, e], [_, p, _]) = (tokens.words.dims(), tokens.patches.dims());
+pub fn sentence_loss(
+    words: &Tensor<3>,
+    patches: &Tensor<3>,
+    sentences: &Tensor<2>,
+    config: &SentenceConfig,
+) -> SentenceLoss {
+    let ([b, m, e], [_, p, _]) = (words.dims(), patches.dims());
     assert_shape!(sentences, [b, m]);
-    let device = tokens.words.device();
+    let device = words.device();
     let (s, membership) = membership(sentences);
     let membership = Tensor::<3>::from_data(TensorData::new(membership, [b, s, m]), &device);
     let is_sentence: Tensor<2> = membership.clone().max_dim(2).reshape([b, s]);
     let count = is_sentence.clone().sum().clamp_min(1.0);
-    let vectors = l2_normalize(membership.matmul(tokens.words.clone()).reshape([b * s, e])).reshape([b, s * e]);
-    let patches = tokens.patches.clone().reshape([b * p, e]);
+    let vectors = l2_normalize(membership.matmul(words.clone()).reshape([b * s, e])).reshape([b, s * e]);
+    let patches = patches.clone().reshape([b * p, e]);
     let tau = config.temperature;
     let rows = [vectors, is_sentence, Tensor::eye(b, &device)];
     let (loss, [hits]) = sum_in_chunks(&rows, &[patches], (CHUNK / (s * b * p)).max(1), |rows, patches| {

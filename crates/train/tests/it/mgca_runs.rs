@@ -12,22 +12,35 @@ use crate::runs::{killed_after, outcome, start};
 use crate::support::device;
 use crate::workplace::{ALIGNED, MGCA, Workplace, assert_figure, json, lines, names, sibling};
 
+/// Also the contrast of sentences, with half of the patches, which know where they are.
+fn sentences() -> Vec<&'static str> {
+    let set = ["objective.sentence_weight=1.0", "objective.sentence_patches=0.5", "model.image.local_position=true"];
+    ALIGNED.into_iter().chain(set.into_iter().flat_map(|set| ["--set", set])).collect()
+}
+
 #[test]
 fn every_loss_is_logged_by_its_name_and_the_weights_hold_what_aligns() {
     let place = Workplace::new(MGCA);
-    place.train("run", &ALIGNED);
+    place.train("run", &sentences());
     let metrics = lines(&place.path("run/metrics.jsonl"));
     let trained: Vec<&Value> = metrics.iter().filter(|line| line.get("train/loss").is_some()).collect();
     assert_eq!(trained.len(), 3);
-    let losses = ["loss/instance_loss", "loss/token_loss", "loss/prototype_loss", "word_loss", "patch_loss"];
-    for name in losses.iter().chain(&["prototype_usage_entropy", "prototype_agreement", "accuracy"]) {
+    let losses = ["loss/instance_loss", "loss/token_loss", "loss/sentence_loss", "loss/prototype_loss"];
+    for name in losses.iter().chain(&[
+        "word_loss",
+        "patch_loss",
+        "sentence_accuracy",
+        "prototype_usage_entropy",
+        "prototype_agreement",
+        "accuracy",
+    ]) {
         assert!(trained.iter().all(|line| line[format!("train/{name}")].is_f64()), "{name}: {trained:?}");
     }
     let share = |name: &str| trained[0][format!("train/{name}")].as_f64().unwrap();
     assert!(
         (0.0..=1.0).contains(&share("prototype_usage_entropy")) && (0.0..=1.0).contains(&share("prototype_agreement"))
     );
-    let sum: f64 = losses[..3].iter().map(|name| share(name)).sum();
+    let sum: f64 = losses.iter().map(|name| share(name)).sum();
     assert!((sum - share("loss")).abs() < 1e-4, "{sum} is not the total");
     let checkpoint = Checkpoint::read(&place.path("run")).unwrap();
     assert_eq!(checkpoint.card.objective, "mgca");
@@ -81,10 +94,10 @@ fn a_checkpoint_tells_how_words_and_patches_were_aligned() {
 #[test]
 fn a_killed_run_ends_as_a_straight_one() {
     let place = Workplace::new(MGCA);
-    assert!(start(&place, "straight", &ALIGNED).wait().unwrap().success());
-    let (_, states) = killed_after(&place, "killed", 9, &ALIGNED, "");
+    assert!(start(&place, "straight", &sentences()).wait().unwrap().success());
+    let (_, states) = killed_after(&place, "killed", 9, &sentences(), "");
     assert!(!states.is_empty());
-    assert!(start(&place, "killed", &ALIGNED).wait().unwrap().success());
+    assert!(start(&place, "killed", &sentences()).wait().unwrap().success());
     assert!(outcome(&place.path("killed")) == outcome(&place.path("straight")), "it ended otherwise");
 }
 
@@ -122,8 +135,10 @@ fn what_the_objective_needs_is_asked_for() {
         assert!(message.contains(expected), "{message}");
     };
     refused(&[], "model.image.local_stage");
+    refused(&["--set", "model.image.local_position=true"], "local_position");
     let with = |set: &'static str| [&ALIGNED[..], &["--set", set]].concat();
     refused(&with("objective.token_temperature=0.0"), "objective.token_temperature = 0.0: use more than 0");
+    refused(&with("objective.sentence_patches=0.0"), "use more than 0 and at most 1");
     refused(&with("objective.flavour=publisher"), "valid: paper, reference");
     refused(&with("data.sentences_per_study=2"), "MGCA takes one text a study");
     let learned =

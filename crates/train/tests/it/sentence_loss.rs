@@ -2,7 +2,6 @@
 
 use burn::tensor::Tensor;
 use train::loss::sentence::{SentenceConfig, sentence_loss};
-use train::loss::token::Tokens;
 
 use super::support::{Golden, assert_all_close, host, number, scalar, tolerance, tracked};
 
@@ -15,15 +14,7 @@ fn value_and_gradients_are_those_of_torch() {
         let given = |name: &str| golden.tensor::<3>(&format!("{case}.{name}"), &device).require_grad();
         let (words, patches) = (given("words"), given("patches"));
         let sentences = golden.tensor::<2>(&format!("{case}.sentences"), &device);
-        let ([b, m, _], [_, p, _]) = (words.dims(), patches.dims());
-        let tokens = Tokens {
-            words: words.clone(),
-            word_weights: Tensor::ones([b, m], &device),
-            is_word: Tensor::ones([b, m], &device),
-            patches: patches.clone(),
-            patch_weights: Tensor::ones([b, p], &device),
-        };
-        let found = sentence_loss(&tokens, &sentences, &config);
+        let found = sentence_loss(&words, &patches, &sentences, &config);
         let grads = found.loss.clone().backward();
         let actual = [
             ("loss", scalar(number(found.loss))),
@@ -43,15 +34,9 @@ fn value_and_gradients_are_those_of_torch() {
 fn reports_without_sentences_have_no_loss() {
     let device = tracked();
     let words = Tensor::<3>::ones([2, 3, 4], &device).require_grad();
-    let tokens = Tokens {
-        words: words.clone(),
-        word_weights: Tensor::ones([2, 3], &device),
-        is_word: Tensor::zeros([2, 3], &device),
-        patches: Tensor::ones([2, 5, 4], &device),
-        patch_weights: Tensor::ones([2, 5], &device),
-    };
+    let patches = Tensor::ones([2, 5, 4], &device);
     let none = Tensor::<2>::ones([2, 3], &device).neg();
-    let found = sentence_loss(&tokens, &none, &SentenceConfig { temperature: 0.1 });
+    let found = sentence_loss(&words, &patches, &none, &SentenceConfig { temperature: 0.1 });
     let grads = found.loss.clone().backward();
     assert_eq!((number(found.loss), number(found.accuracy)), (0.0, 0.0));
     let largest = words.grad(&grads).map_or(0.0, |grad| number(grad.abs().max().reshape([1])));

@@ -85,6 +85,10 @@ pub struct MgcaConfig {
     /// Temperature of that contrast, and of its smooth maximum over patches.
     #[serde(default = "sentence_temperature")]
     pub sentence_temperature: f64,
+    /// Share of an image's patches that take part in that contrast, drawn anew in each update: with few, every patch that
+    /// shows a finding must tell of it, and not one beside them for all.
+    #[serde(default = "one")]
+    pub sentence_patches: f64,
     /// Weight of the alignment with prototypes (CPA).
     #[serde(default = "one")]
     pub prototype_weight: f64,
@@ -180,6 +184,10 @@ impl MgcaConfig {
             ("objective.prototype_weight", self.prototype_weight),
             ("objective.topics_weight", self.topics_weight),
         ];
+        let share = ("objective.sentence_patches", self.sentence_patches, "use more than 0 and at most 1");
+        if !(self.sentence_patches > 0.0 && self.sentence_patches <= 1.0) {
+            return Some(share);
+        }
         let odd = positive.into_iter().find(|(_, value)| !(*value > 0.0 && value.is_finite()));
         let negative = || weights.into_iter().find(|(_, value)| !(*value >= 0.0 && value.is_finite()));
         odd.map(|(key, value)| (key, value, "use more than 0"))

@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use burn::optim::GradientsParams;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use data::batch::PairBatch;
+use data::rng::{Purpose, stream};
 use data::text::Tokenizer;
 use engine::objective::{Context, Embeds, LossTerm, Losses, Objective};
 use engine::upload::{Preprocess, texts};
@@ -216,6 +217,24 @@ fn parts(rows: Tensor<2>, like: &Tensor<3>) -> Tensor<3> {
     rows.reshape([b, l, e])
 }
 
+/// A share of the patches of each image, drawn for the update; `[B, P, E]` to `[B, K, E]`.
+fn some_patches(patches: &Tensor<3>, share: f64, ctx: &Context) -> Tensor<3> {
+    let [b, p, e] = patches.dims();
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and P")]
+    let kept = ((share * p as f64).round() as usize).clamp(1, p);
+    if kept == p {
+        return patches.clone();
+    }
+    let mut rows = Vec::with_capacity(b * kept);
+    for image in 0..b {
+        let mut places: Vec<usize> = (image * p..(image + 1) * p).collect();
+        stream(ctx.seed, Purpose::Patches, ctx.step, image as u64).shuffle(&mut places);
+        rows.extend(places[..kept].iter().map(|&place| i64::try_from(place).unwrap_or(i64::MAX)));
+    }
+    let rows = Tensor::<1, Int>::from_data(TensorData::new(rows, [b * kept]), &patches.device());
+    patches.clone().reshape([b * p, e]).select(0, rows).reshape([b, kept, e])
+}
+
 impl Objective for Mgca {
     type Batch = Reports;
     type Embeds = AlignedEmbeds;
@@ -257,7 +276,7 @@ impl Objective for Mgca {
         AlignedEmbeds { topics, sentences, ..self.project(image, text, &batch.words) }
     }
 
-    fn losses(&self, embeds: &AlignedEmbeds, _ctx: &Context) -> Losses {
+    fn losses(&self, embeds: &AlignedEmbeds, ctx: &Context) -> Losses {
         let config = &self.config;
         let alignment = self.alignment();
         let contrast = InfoNceConfig { temperature: config.instance_temperature, lambda: 0.5 };
@@ -293,7 +312,8 @@ impl Objective for Mgca {
         }
         if let Some(sentences) = &embeds.sentences {
             let sentence = SentenceConfig { temperature: config.sentence_temperature };
-            let sentence = sentence_loss(&embeds.tokens, sentences, &sentence);
+            let patches = some_patches(&embeds.tokens.patches, config.sentence_patches, ctx);
+            let sentence = sentence_loss(&embeds.tokens.words, &patches, sentences, &sentence);
             losses.terms.push(LossTerm { name: "sentence_loss", value: sentence.loss, weight: config.sentence_weight });
             losses.metrics.push(("sentence_accuracy", sentence.accuracy));
         }
