@@ -1,8 +1,9 @@
 //! The pointing game: whether the highest cell of the map of a sentence lies on the finding that the sentence is about.
 //!
-//! Zhang et al., "Top-down neural attention by excitation backprop", 2016, section 4.1, without their margin of 15 pixels. A hit is
-//! the middle of the highest cell within the box of the finding. Cases are phantoms with one finding in one place; two controls see
-//! the same images: the sentence of another finding, and another model.
+//! Zhang et al., "Top-down neural attention by excitation backprop", 2016, section 4.1, with cells in the place of their margin of
+//! 15 pixels. A hit is the middle of the highest cell within the box of the finding or, of a box smaller than a cell, the middle of
+//! the box within that cell. Cases are phantoms with one finding in one place; two controls see the same images: the sentence of
+//! another finding, and another model.
 
 use std::collections::BTreeMap;
 
@@ -32,10 +33,20 @@ pub struct Case {
 }
 
 impl Case {
-    /// Share of the picture that the box takes: how often a point drawn at random lies in it.
+    /// Share of the picture that the box takes.
     pub fn area(&self) -> f64 {
         let [left, top, right, bottom] = self.corners.map(|corner| f64::from(corner.clamp(0.0, 1.0)));
         (right - left).max(0.0) * (bottom - top).max(0.0)
+    }
+
+    /// Whether a cell (left, top, right and bottom as fractions of the picture) hits the box: the middle of one lies in the other.
+    fn is_hit_by(&self, cell: [f64; 4]) -> bool {
+        let within = |[left, top, right, bottom]: [f64; 4], [x, y]: [f64; 2]| {
+            (left..=right).contains(&x) && (top..=bottom).contains(&y)
+        };
+        let middle = |[left, top, right, bottom]: [f64; 4]| [f64::midpoint(left, right), f64::midpoint(top, bottom)];
+        let place = self.corners.map(f64::from);
+        within(place, middle(cell)) || within(cell, middle(place))
     }
 }
 
@@ -57,7 +68,9 @@ pub struct PointingFigures {
     pub num_cases: usize,
     /// Rows and columns of the maps.
     pub grid: [usize; 2],
-    /// Share of hits; chance: the mean area of the boxes.
+    /// Mean area of the boxes, as a share of the picture.
+    pub box_area: f64,
+    /// Share of hits; chance: the share of cells that would be hits, which is about the area of the boxes.
     pub hits: Interval,
     /// The same for each class.
     pub per_class: BTreeMap<&'static str, Interval>,
@@ -97,10 +110,11 @@ pub fn pointing(
     let other = other.map(|maps| self::hits(&cases, &maps, &like));
     // Each phantom is a patient of its own.
     let clusters = Clusters::singletons(cases.len());
-    let chance = |of: &dyn Fn(&Case) -> bool| {
-        let areas: Vec<f64> = cases.iter().filter(|case| of(case)).map(Case::area).collect();
-        areas.iter().sum::<f64>() / areas.len().max(1) as f64
+    let mean_of = |value: &dyn Fn(usize) -> f64, of: &dyn Fn(&Case) -> bool| {
+        let values: Vec<f64> = (0..cases.len()).filter(|&case| of(&cases[case])).map(value).collect();
+        values.iter().sum::<f64>() / values.len().max(1) as f64
     };
+    let chance = |of: &dyn Fn(&Case) -> bool| mean_of(&|case| share_of_hits(&cases[case], &maps[case].1, &like), of);
     let mean = |values: &[Option<f64>]| ClusteredMean::new(values, &clusters);
     let interval = |values: &[Option<f64>], chance: f64| -> Result<Interval> {
         let mean = mean(values)?;
@@ -122,6 +136,7 @@ pub fn pointing(
     let by_chance = chance(&|_| true);
     Ok(PointingFigures {
         num_cases: cases.len(),
+        box_area: mean_of(&|case| cases[case].area(), &|_| true),
         grid: [like.rows, like.columns],
         hits: interval(&hits, by_chance)?,
         per_class,
@@ -181,20 +196,25 @@ impl Placed {
         Ok(Self { frame, width: width as f64, height: height as f64 })
     }
 
-    /// The middle of a cell as fractions of the picture.
-    fn middle(&self, grid: &Grid, cell: (usize, usize)) -> [f64; 2] {
+    /// Left, top, right and bottom of a cell as fractions of the picture.
+    fn cell(&self, grid: &Grid, cell: (usize, usize)) -> [f64; 4] {
         let [left, top, right, bottom] = self.frame.cell(grid, cell);
-        [f64::midpoint(left, right) / self.width, f64::midpoint(top, bottom) / self.height]
+        [left / self.width, top / self.height, right / self.width, bottom / self.height]
     }
 }
 
-/// 1 for each case whose map, on the grid of another, is highest within the box; else 0.
+/// The share of all cells that would be hits.
+fn share_of_hits(case: &Case, placed: &Placed, grid: &Grid) -> f64 {
+    let cells = (0..grid.rows).flat_map(|row| (0..grid.columns).map(move |column| (row, column)));
+    let hits = cells.filter(|&cell| case.is_hit_by(placed.cell(grid, cell))).count();
+    hits as f64 / (grid.rows * grid.columns) as f64
+}
+
+/// 1 for each case whose map, on the grid of another, is highest where the finding is; else 0.
 fn hits(cases: &[Case], maps: &[(Grid, Placed)], like: &Grid) -> Vec<Option<f64>> {
     let hit = |(case, (map, placed)): (&Case, &(Grid, Placed))| {
         let map = map.on(like.rows, like.columns, like.cells);
-        let [x, y] = placed.middle(&map, map.highest());
-        let [left, top, right, bottom] = case.corners.map(f64::from);
-        Some(f64::from((left..=right).contains(&x) && (top..=bottom).contains(&y)))
+        Some(f64::from(case.is_hit_by(placed.cell(&map, map.highest()))))
     };
     cases.iter().zip(maps).map(hit).collect()
 }
@@ -230,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hit_is_the_middle_of_the_highest_cell_within_the_box() {
+    fn a_hit_is_the_middle_of_one_within_the_other() {
         const SIDE: usize = 28;
         let image = GrayImage { width: 128, height: 128, pixels: vec![0; 128 * 128] };
         let frame = Frame::new(image.width, image.height, &Preprocess::imagenet(112, 128, 1));
@@ -252,12 +272,17 @@ mod tests {
                 .collect();
             hits(&cases, &maps, &like).into_iter().flatten().sum::<f64>() / cases.len() as f64
         };
-        // A cell is smaller than most boxes.
         let middle = share(&|[left, top, right, bottom]| (f32::midpoint(left, right), f32::midpoint(top, bottom)));
-        assert!(middle > 0.95, "{middle}");
+        assert_eq!(middle, 1.0);
         assert_eq!(share(&|[left, top, _, bottom]| (left - 0.04, f32::midpoint(top, bottom))), 0.0);
         assert_eq!(share(&|[left, _, right, bottom]| (f32::midpoint(left, right), bottom + 0.04)), 0.0);
         // A map as flat as can be points at its first cell, where no finding is.
         assert!(share(&|_| (0.0, 0.0)) < 0.05);
+        // Chance is about the area of the box, and a cell at least.
+        for case in &cases {
+            let chance = share_of_hits(case, &placed, &like);
+            let cell = 1.0 / (SIDE * SIDE) as f64;
+            assert!(chance >= 0.99 * cell && (chance - case.area()).abs() < 0.3 * case.area() + 3.5 * cell, "{case:?}");
+        }
     }
 }
