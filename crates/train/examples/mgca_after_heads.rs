@@ -4,7 +4,6 @@
 //! beside torch.
 
 use std::io::Write as _;
-use std::sync::Arc;
 
 use burn::tensor::{Device, Distribution, Tensor};
 use data::batch::{PairBatch, TextBatch};
@@ -79,6 +78,7 @@ fn embeds(width: usize, device: &Device) -> AlignedEmbeds {
             patches: local(PATCHES),
             patch_weights: Tensor::full([PAIRS, PATCHES], 1.0 / PATCHES as f64, device),
         },
+        sentences: None,
         topics: None,
     }
 }

@@ -11,7 +11,7 @@ use burn::nn::PaddingConfig2d;
 use burn::nn::conv::Conv2d;
 use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
 use burn::tensor::activation::relu;
-use burn::tensor::{Device, Int, Tensor, assert_shape};
+use burn::tensor::{Device, Tensor, TensorData, assert_shape};
 use serde::{Deserialize, Serialize};
 
 use super::layers::{BatchNorm2d, conv};
@@ -57,7 +57,7 @@ pub struct ResNetConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub local_stage: Option<usize>,
     /// Whether local features tell where they are: two more channels with column and row, from -1 to 1 (Liu et al., "An
-    /// intriguing failing of convolutional neural networks and the CoordConv solution", 2018). A convolution knows no side of
+    /// intriguing failing of convolutional neural networks and the `CoordConv` solution", 2018). A convolution knows no side of
     /// the patient, and would have to look for it elsewhere in the image.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub local_position: bool,
@@ -217,8 +217,9 @@ fn with_position(map: Tensor<4>) -> Tensor<4> {
     let [b, _, h, w] = map.dims();
     let device = map.device();
     let along = |n: usize| {
-        let step = 2.0 / n.saturating_sub(1).max(1) as f64;
-        Tensor::<1, Int>::arange(0..n as i64, &device).float().mul_scalar(step).sub_scalar(1.0)
+        let step = 2.0 / n.saturating_sub(1).max(1) as f32;
+        let places: Vec<f32> = (0..n).map(|i| i as f32 * step - 1.0).collect();
+        Tensor::<1>::from_data(TensorData::new(places, [n]), &device)
     };
     let column = along(w).reshape([1, 1, 1, w]).expand([b, 1, h, w]);
     let row = along(h).reshape([1, 1, h, 1]).expand([b, 1, h, w]);

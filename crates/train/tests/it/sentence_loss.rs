@@ -40,5 +40,5 @@ fn reports_without_sentences_have_no_loss() {
     let grads = found.loss.clone().backward();
     assert_eq!((number(found.loss), number(found.accuracy)), (0.0, 0.0));
     let largest = words.grad(&grads).map_or(0.0, |grad| number(grad.abs().max().reshape([1])));
-    assert_eq!(largest, 0.0);
+    assert!(largest < 1e-12, "{largest}");
 }

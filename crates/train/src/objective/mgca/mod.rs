@@ -273,7 +273,7 @@ impl Objective for Mgca {
             target,
         });
         let sentences = batch.sentences.clone();
-        AlignedEmbeds { topics, sentences, ..self.project(image, text, &batch.words) }
+        AlignedEmbeds { sentences, topics, ..self.project(image, text, &batch.words) }
     }
 
     fn losses(&self, embeds: &AlignedEmbeds, ctx: &Context) -> Losses {
