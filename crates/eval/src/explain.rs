@@ -227,17 +227,16 @@ impl Explainer {
     /// Cosine of each cell of each image with the text of the same number.
     ///
     /// # Shapes
-    /// `images`: `[B, C, H, W]`, `B` texts.
+    /// `cells`: those of `B` images (see [`Explainer::cells`]), `[B, P, E]`; `B` texts.
     ///
     /// # Errors
     /// If a text has no word.
     ///
     /// # Panics
     /// If there are not as many texts as images.
-    pub fn sentence_maps(&self, images: Tensor<4>, texts: &[&str]) -> Result<Vec<Grid>> {
-        assert_eq!(images.dims()[0], texts.len(), "one text for each image");
-        let sentences = self.sentence_vectors(texts)?;
-        Ok(cosines(&self.cells(images)?, &sentences, self.cells))
+    pub fn sentence_maps(&self, cells: &Tensor<3>, texts: &[&str]) -> Result<Vec<Grid>> {
+        assert_eq!(cells.dims()[0], texts.len(), "one text for each image");
+        Ok(cosines(cells, &self.sentence_vectors(texts)?, self.cells))
     }
 
     /// Everything that the model shows of one image and one text.
@@ -258,8 +257,14 @@ impl Explainer {
         self.model.alignment.as_ref().zip(self.rules.as_ref())
     }
 
-    /// Cells in the joint space, of unit length, `[B, P, E]`.
-    fn cells(&self, images: Tensor<4>) -> Result<Tensor<3>> {
+    /// Cells of images in the joint space, of unit length.
+    ///
+    /// # Shapes
+    /// `[B, C, H, W]` to `[B, P, E]`.
+    ///
+    /// # Errors
+    /// If the image tower has no local features.
+    pub fn cells(&self, images: Tensor<4>) -> Result<Tensor<3>> {
         let local = self.model.image_encoder.forward(images).local;
         let local = local.ok_or_else(no_cells)?;
         if let Some((alignment, _)) = self.aligned() {

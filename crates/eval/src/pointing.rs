@@ -7,12 +7,13 @@
 
 use std::collections::BTreeMap;
 
+use data::image::GrayImage;
 use data::record::{Dataset, ImageSource};
 use data::source::phantom::CLASSES;
-use data::store::ImageStore;
+use engine::upload::Preprocess;
 use serde::Serialize;
 
-use crate::embed::seen;
+use crate::embed::framed;
 use crate::error::{EvalError, Result};
 use crate::explain::frame::Frame;
 use crate::explain::{Explainer, Grid};
@@ -102,19 +103,19 @@ pub fn pointing(
         let what = "it has no phantoms of two classes with one finding in one place".to_owned();
         EvalError::Unfit { data: dataset.name.clone(), what }
     })?;
-    let maps = maps(explainer, &cases, &own, dataset, tools)?;
-    let like = maps[0].0.clone();
-    let hits = hits(&cases, &maps, &like);
-    let strange = self::hits(&cases, &self::maps(explainer, &cases, &strange, dataset, tools)?, &like);
-    let other = other.map(|other| self::maps(other, &cases, &own, dataset, tools)).transpose()?;
-    let other = other.map(|maps| self::hits(&cases, &maps, &like));
+    let found = look(explainer, &cases, &[&own, &strange], dataset, tools)?;
+    let like = &found[0].maps[0];
+    let [hits, strange] = [0, 1].map(|sentences| hits(&cases, &found, sentences, like));
+    let other = other.map(|other| look(other, &cases, &[&own], dataset, tools)).transpose()?;
+    let other = other.map(|found| self::hits(&cases, &found, 0, like));
     // Each phantom is a patient of its own.
     let clusters = Clusters::singletons(cases.len());
     let mean_of = |value: &dyn Fn(usize) -> f64, of: &dyn Fn(&Case) -> bool| {
         let values: Vec<f64> = (0..cases.len()).filter(|&case| of(&cases[case])).map(value).collect();
         values.iter().sum::<f64>() / values.len().max(1) as f64
     };
-    let chance = |of: &dyn Fn(&Case) -> bool| mean_of(&|case| share_of_hits(&cases[case], &maps[case].1, &like), of);
+    let chance =
+        |of: &dyn Fn(&Case) -> bool| mean_of(&|case| share_of_hits(&cases[case], &found[case].placed, like), of);
     let mean = |values: &[Option<f64>]| ClusteredMean::new(values, &clusters);
     let interval = |values: &[Option<f64>], chance: f64| -> Result<Interval> {
         let mean = mean(values)?;
@@ -156,27 +157,42 @@ fn sentences_of_others(cases: &[Case]) -> Option<Vec<&str>> {
     if cases.is_empty() { None } else { cases.iter().enumerate().map(of_other).collect() }
 }
 
-/// The map of a sentence for each case, and where its cells lie.
-fn maps(
+/// What a model makes of one image.
+#[derive(Debug, Clone)]
+struct Seen {
+    placed: Placed,
+    /// One for each list of sentences.
+    maps: Vec<Grid>,
+}
+
+/// Shows each case to a model once, with a sentence of each list.
+fn look(
     explainer: &Explainer,
     cases: &[Case],
-    sentences: &[&str],
+    sentences: &[&[&str]],
     dataset: &Dataset,
     tools: &Tools,
-) -> Result<Vec<(Grid, Placed)>> {
+) -> Result<Vec<Seen>> {
     let preprocess = &explainer.preprocess;
     let opened = tools.open(dataset, preprocess)?;
     tools.progress("maps", cases.len(), |tick| {
-        let mut maps = Vec::with_capacity(cases.len());
-        for (cases, sentences) in cases.chunks(tools.batch_size).zip(sentences.chunks(tools.batch_size)) {
-            let planes = cases.iter().map(|case| Ok(seen(&opened.store, case.study, 0, preprocess)?));
-            let images = explainer.images(&planes.collect::<Result<Vec<_>>>()?);
-            let placed = cases.iter().map(|case| Placed::new(&opened.store, case.study, explainer));
-            let placed = placed.collect::<Result<Vec<_>>>()?;
-            maps.extend(explainer.sentence_maps(images, sentences)?.into_iter().zip(placed));
-            tick(maps.len())?;
+        let mut found = Vec::with_capacity(cases.len());
+        for batch in cases.chunks(tools.batch_size) {
+            let first = found.len();
+            let mut planes = Vec::with_capacity(batch.len());
+            for case in batch {
+                let image = opened.store.load(case.study, 0)?;
+                planes.push(framed(&image, preprocess));
+                found.push(Seen { placed: Placed::new(&image, preprocess), maps: Vec::new() });
+            }
+            let cells = explainer.cells(explainer.images(&planes))?;
+            for list in sentences {
+                let maps = explainer.sentence_maps(&cells, &list[first..first + batch.len()])?;
+                found[first..].iter_mut().zip(maps).for_each(|(seen, map)| seen.maps.push(map));
+            }
+            tick(found.len())?;
         }
-        Ok(maps)
+        Ok(found)
     })
 }
 
@@ -189,11 +205,9 @@ struct Placed {
 }
 
 impl Placed {
-    fn new(store: &ImageStore, study: usize, explainer: &Explainer) -> Result<Self> {
-        let image = store.load(study, 0)?;
-        let (width, height) = (image.width, image.height);
-        let frame = Frame::new(width, height, &explainer.preprocess);
-        Ok(Self { frame, width: width as f64, height: height as f64 })
+    fn new(image: &GrayImage, preprocess: &Preprocess) -> Self {
+        let frame = Frame::new(image.width, image.height, preprocess);
+        Self { frame, width: image.width as f64, height: image.height as f64 }
     }
 
     /// Left, top, right and bottom of a cell as fractions of the picture.
@@ -210,20 +224,18 @@ fn share_of_hits(case: &Case, placed: &Placed, grid: &Grid) -> f64 {
     hits as f64 / (grid.rows * grid.columns) as f64
 }
 
-/// 1 for each case whose map, on the grid of another, is highest where the finding is; else 0.
-fn hits(cases: &[Case], maps: &[(Grid, Placed)], like: &Grid) -> Vec<Option<f64>> {
-    let hit = |(case, (map, placed)): (&Case, &(Grid, Placed))| {
-        let map = map.on(like.rows, like.columns, like.cells);
-        Some(f64::from(case.is_hit_by(placed.cell(&map, map.highest()))))
+/// 1 for each case whose map for one of the lists, on the grid of another, is highest where the finding is; else 0.
+fn hits(cases: &[Case], found: &[Seen], list: usize, like: &Grid) -> Vec<Option<f64>> {
+    let hit = |(case, seen): (&Case, &Seen)| {
+        let map = seen.maps[list].on(like.rows, like.columns, like.cells);
+        Some(f64::from(case.is_hit_by(seen.placed.cell(&map, map.highest()))))
     };
-    cases.iter().zip(maps).map(hit).collect()
+    cases.iter().zip(found).map(hit).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use data::image::GrayImage;
     use data::source::parts::PhantomSource;
-    use engine::upload::Preprocess;
     use model::image::Cells;
 
     use super::*;
@@ -253,25 +265,24 @@ mod tests {
     fn a_hit_is_the_middle_of_one_within_the_other() {
         const SIDE: usize = 28;
         let image = GrayImage { width: 128, height: 128, pixels: vec![0; 128 * 128] };
-        let frame = Frame::new(image.width, image.height, &Preprocess::imagenet(112, 128, 1));
-        let placed = Placed { frame, width: 128.0, height: 128.0 };
+        let placed = Placed::new(&image, &Preprocess::imagenet(112, 128, 1));
         let like = Grid { rows: SIDE, columns: SIDE, values: vec![0.0; SIDE * SIDE], cells: Cells::tiles(SIDE) };
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cell of the grid")]
         let pointing_at = |x: f32, y: f32| {
             let mut map = like.clone();
             map.values[(y * SIDE as f32) as usize * SIDE + (x * SIDE as f32) as usize] = 1.0;
-            (map, placed)
+            Seen { placed, maps: vec![map] }
         };
         let cases = candidates();
         let share = |at: &dyn Fn([f32; 4]) -> (f32, f32)| {
-            let maps: Vec<(Grid, Placed)> = cases
+            let found: Vec<Seen> = cases
                 .iter()
                 .map(|case| {
                     let (x, y) = at(case.corners);
                     pointing_at(x.clamp(0.0, 0.999), y.clamp(0.0, 0.999))
                 })
                 .collect();
-            hits(&cases, &maps, &like).into_iter().flatten().sum::<f64>() / cases.len() as f64
+            hits(&cases, &found, 0, &like).into_iter().flatten().sum::<f64>() / cases.len() as f64
         };
         let middle = share(&|[left, top, right, bottom]| (f32::midpoint(left, right), f32::midpoint(top, bottom)));
         assert!(middle > 0.999, "{middle}");

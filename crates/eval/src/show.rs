@@ -24,6 +24,11 @@ pub fn table(figures: &Value) -> String {
 fn rows(table: &mut Table, path: &str, value: &Value) {
     let Some(object) = value.as_object() else {
         let text = match value.as_f64() {
+            // A shape.
+            None if value.is_array() => {
+                let sides: Vec<String> = value.as_array().into_iter().flatten().map(Value::to_string).collect();
+                sides.join(" x ")
+            }
             Some(bytes) if path.ends_with("_bytes") => format!("{:.2} GiB", bytes / f64::from(1 << 30)),
             Some(plain) => number(plain),
             None => "-".to_owned(),

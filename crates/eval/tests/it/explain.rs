@@ -220,7 +220,8 @@ fn many_pairs_have_the_maps_of_each() {
             framed(&study.render(SIZE), &explainer.preprocess)
         };
         let planes: Vec<_> = (0..4).map(plane).collect();
-        let together = explainer.sentence_maps(explainer.images(&planes), &sentences).unwrap();
+        let together =
+            explainer.sentence_maps(&explainer.cells(explainer.images(&planes)).unwrap(), &sentences).unwrap();
         assert_eq!(together.len(), 4);
         for ((plane, text), map) in planes.iter().zip(sentences).zip(&together) {
             assert_close(&map.values, &explainer.explain(plane, text).unwrap().sentence.values);
