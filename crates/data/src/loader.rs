@@ -52,6 +52,10 @@ pub struct LoaderConfig {
     pub sentences: usize,
     /// Whether a study's text is its whole report instead of sentences drawn from it.
     pub whole_reports: bool,
+    /// Whether the sentences of a whole report come in another order each time it is shown.
+    pub shuffle_sentences: bool,
+    /// Sentences drawn beside each whole report, for [`PairBatch::beside`].
+    pub sentences_beside: usize,
     /// Longest text in tokens.
     pub max_tokens: usize,
     /// Augmentation; `None` shows every image as evaluation does.
@@ -81,8 +85,10 @@ struct Shared {
     store: ImageStore,
     tokenizer: Arc<Tokenizer>,
     config: LoaderConfig,
-    /// Token ids of what texts of a study are drawn from: its sentences, or its report alone.
+    /// Token ids of the sentences of a study, where any are drawn.
     ids: Vec<Vec<Vec<u32>>>,
+    /// Token ids of whole reports, where they are shown as they are.
+    reports: Vec<Vec<u32>>,
     topics: Option<Arc<Topics>>,
     /// Topics of the report of every study; empty where there are none.
     study_topics: Vec<Vec<f32>>,
@@ -130,7 +136,8 @@ impl Loader {
             study.sentences.iter().map(|sentence| ids(sentence.expose())).collect()
         };
         // Topics are learned from sentences, whatever a text is.
-        let by_sentence = !config.whole_reports || !matches!(config.topics, TopicSource::None);
+        let by_sentence =
+            !config.whole_reports || config.sentences_beside > 0 || !matches!(config.topics, TopicSource::None);
         let ids: Vec<Vec<Vec<u32>>> = if config.sentences > 0 && by_sentence {
             dataset.studies.iter().map(encode).collect::<Result<_>>()?
         } else {
@@ -142,14 +149,13 @@ impl Loader {
             TopicSource::Given(topics) => Some(Arc::clone(topics)),
         };
         let study_topics = topics.iter().flat_map(|topics| ids.iter().map(|report| topics.of(report))).collect();
-        let ids = if config.sentences > 0 && config.whole_reports {
-            let whole = |study: &Study| -> Result<Vec<Vec<u32>>> {
-                let sentences: Vec<&str> = study.sentences.iter().map(|sentence| sentence.expose().as_str()).collect();
-                Ok(vec![tokenizer.encode(&sentences.join(" "), config.max_tokens)?.input_ids])
+        let reports = if config.sentences > 0 && config.whole_reports && !config.shuffle_sentences {
+            let whole = |study: &Study| -> Result<Vec<u32>> {
+                Ok(tokenizer.encode(&sentences_of(study).join(" "), config.max_tokens)?.input_ids)
             };
             dataset.studies.iter().map(whole).collect::<Result<_>>()?
         } else {
-            ids
+            Vec::new()
         };
         let n = dataset.studies.len();
         let partner = if config.shuffle_pairs { derangement(config.seed, n) } else { permutation_identity(n) };
@@ -164,6 +170,7 @@ impl Loader {
                 tokenizer,
                 config,
                 ids,
+                reports,
                 topics,
                 study_topics,
                 partner,
@@ -235,6 +242,10 @@ impl Loader {
     }
 }
 
+fn sentences_of(study: &Study) -> Vec<&str> {
+    study.sentences.iter().map(|sentence| sentence.expose().as_str()).collect()
+}
+
 #[expect(clippy::cast_possible_truncation, reason = "data sets hold fewer than 2^32 studies")]
 fn permutation_identity(n: usize) -> Vec<u32> {
     (0..n as u32).collect()
@@ -277,19 +288,21 @@ impl Shared {
             images: Vec::with_capacity(config.batch_size * config.image_size * config.image_size),
             sentences: config.sentences,
             texts: TextBatch::default(),
+            beside: TextBatch::default(),
             topics: Vec::new(),
             classes: self.dataset.classes.len(),
             labels: Vec::with_capacity(config.batch_size * self.dataset.classes.len()),
             studies: Vec::with_capacity(config.batch_size),
         };
         let mut texts = Vec::with_capacity(config.batch_size * config.sentences);
+        let mut beside = Vec::with_capacity(config.batch_size * config.sentences_beside);
         // Studies that the batch holds or is to hold: no substitute may be one of them.
         let mut taken: BTreeSet<u32> = planned.iter().map(|&study| self.apart.study(study as usize)).collect();
         for &study in planned {
             let (study, plane) = self.readable(study as usize, epoch, &mut taken)?;
             batch.images.extend_from_slice(&plane.data);
             if config.sentences > 0 {
-                texts.extend(self.draw_sentences(study, epoch));
+                self.draw_texts(study, epoch, &mut texts, &mut beside)?;
                 batch.topics.extend(self.study_topics.get(self.partner[study] as usize).into_iter().flatten());
             }
             let value = |label: &Option<bool>| label.map_or(f32::NAN, |positive| f32::from(u8::from(positive)));
@@ -297,15 +310,41 @@ impl Shared {
             batch.studies.push(u32::try_from(study).unwrap_or(u32::MAX));
         }
         batch.texts = TextBatch::from_ids(&texts, self.tokenizer.pad_id());
+        batch.beside = TextBatch::from_ids(&beside, self.tokenizer.pad_id());
         Ok(batch)
     }
 
-    /// Token ids of sentences of a study's report: different ones as long as there are enough.
-    fn draw_sentences(&self, study: usize, epoch: u64) -> Vec<Vec<u32>> {
-        let report = &self.ids[self.partner[study] as usize];
-        let mut order: Vec<usize> = (0..report.len()).collect();
-        stream(self.config.seed, Purpose::Sentence, epoch, study as u64).shuffle(&mut order);
-        order.iter().cycle().take(self.config.sentences).map(|&sentence| report[sentence].clone()).collect()
+    /// Draws the texts of a study and those beside them: sentences of its report, different ones as long as there are
+    /// enough, or the whole report.
+    fn draw_texts(
+        &self,
+        study: usize,
+        epoch: u64,
+        texts: &mut Vec<Vec<u32>>,
+        beside: &mut Vec<Vec<u32>>,
+    ) -> Result<()> {
+        let config = &self.config;
+        let partner = self.partner[study] as usize;
+        let mut draw = stream(config.seed, Purpose::Sentence, epoch, study as u64);
+        let mut drawn = |count: usize| {
+            let sentences = self.ids.get(partner).map_or(&[][..], Vec::as_slice);
+            let mut order: Vec<usize> = (0..sentences.len()).collect();
+            draw.shuffle(&mut order);
+            order.into_iter().cycle().take(count).map(|sentence| sentences[sentence].clone()).collect::<Vec<_>>()
+        };
+        if !config.whole_reports {
+            texts.extend(drawn(config.sentences));
+            return Ok(());
+        }
+        beside.extend(drawn(config.sentences_beside));
+        texts.push(if config.shuffle_sentences {
+            let mut sentences = sentences_of(&self.dataset.studies[partner]);
+            draw.shuffle(&mut sentences);
+            self.tokenizer.encode(&sentences.join(" "), config.max_tokens)?.input_ids
+        } else {
+            self.reports[partner].clone()
+        });
+        Ok(())
     }
 
     /// The image of a study, or of its deterministic substitute where it cannot be read. Every study that is tried is

@@ -104,6 +104,12 @@ pub struct DataSection {
     /// What a text is.
     #[serde(default, skip_serializing_if = "TextUnit::is_sentence")]
     pub text: TextUnit,
+    /// Whether the sentences of a whole report come in another order each time it is shown; they do not in the papers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shuffle_sentences: bool,
+    /// Sentences drawn beside each whole report, for an objective that contrasts them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub sentences_beside_report: usize,
     /// Texts drawn per study and update; 1 in the papers.
     pub sentences_per_study: usize,
     /// Longest sentence in tokens.
@@ -122,6 +128,11 @@ pub struct DataSection {
     /// Negative control: every study gets the report of another.
     #[serde(default)]
     pub shuffle_pairs: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// What a text of a study is.
@@ -334,6 +345,9 @@ impl Recipe {
                     &self.data.sentences_per_study,
                     "MGCA takes one text a study",
                 );
+            }
+            if loss.sentence_weight > 0.0 && self.data.sentences_beside_report == 0 {
+                return refuse("data.sentences_beside_report", &0, "objective.sentence_weight needs at least 1");
             }
             if self.data.max_tokens < 3 {
                 return refuse("data.max_tokens", &self.data.max_tokens, "a report needs room for a word");

@@ -156,6 +156,8 @@ fn loader(
         image_size: data.image_size,
         sentences: if contrast { data.sentences_per_study } else { 0 },
         whole_reports: data.text == TextUnit::Report,
+        shuffle_sentences: data.shuffle_sentences,
+        sentences_beside: data.sentences_beside_report,
         max_tokens: data.max_tokens,
         augment: like.is_none().then(|| data.augment.clone()),
         shuffle_pairs: data.shuffle_pairs,

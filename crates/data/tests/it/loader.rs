@@ -46,6 +46,8 @@ fn config() -> LoaderConfig {
         image_size: 16,
         sentences: 1,
         whole_reports: false,
+        shuffle_sentences: false,
+        sentences_beside: 0,
         max_tokens: 16,
         augment: None,
         shuffle_pairs: false,
@@ -106,6 +108,39 @@ fn an_epoch_shows_every_study_once_with_its_own_text_and_labels() {
     let lengths: Vec<u32> =
         all.iter().flat_map(|b| b.texts.attention_mask.chunks(b.texts.tokens).map(|m| m.iter().sum())).collect();
     assert!(lengths.contains(&4) && lengths.contains(&5) && lengths.len() == 24);
+}
+
+#[test]
+fn a_whole_report_keeps_its_words_in_whatever_order_its_sentences_come() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dataset(dir.path(), 12, &[]);
+    // Words of the text of each study, by epoch.
+    let texts = |shuffle_sentences: bool| -> Vec<Vec<Vec<u32>>> {
+        let loader = loader(&data, LoaderConfig { whole_reports: true, shuffle_sentences, ..config() });
+        let epoch = |epoch: u64| {
+            let mut texts = vec![Vec::new(); 12];
+            for batch in batches(&loader, 3 * epoch, 3 * epoch + 3) {
+                for (ids, &study) in batch.texts.input_ids.chunks(batch.texts.tokens).zip(&batch.studies) {
+                    texts[study as usize] = ids.iter().copied().filter(|&id| id != 0).collect();
+                }
+            }
+            texts
+        };
+        (0..6).map(epoch).collect()
+    };
+    let (plain, shuffled) = (texts(false), texts(true));
+    assert!(plain.iter().all(|epoch| *epoch == plain[0]));
+    let sorted = |text: &Vec<u32>| {
+        let mut text = text.clone();
+        text.sort_unstable();
+        text
+    };
+    for study in 0..12 {
+        assert!(shuffled.iter().all(|epoch| sorted(&epoch[study]) == sorted(&plain[0][study])));
+    }
+    // Each of 72 texts is in the order of the report with a chance of a half.
+    let kept = shuffled.iter().flat_map(|epoch| epoch.iter().zip(&plain[0])).filter(|(a, b)| a == b).count();
+    assert!((16..=56).contains(&kept), "{kept}");
 }
 
 #[test]

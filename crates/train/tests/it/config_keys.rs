@@ -54,7 +54,15 @@ const SETTINGS: [(&str, &[&str]); 8] = [
         "convirt-phantom",
         &["data.image_size=224", "model.image={kind = \"swin\", in_channels = 1}", "init.checkpoint=a"],
     ),
-    ("mgca-phantom", &["model.text.zero_positions=true", "init.checkpoint=a"]),
+    (
+        "mgca-phantom",
+        &[
+            "model.text.zero_positions=true",
+            "data.shuffle_sentences=true",
+            "data.sentences_beside_report=2",
+            "init.checkpoint=a",
+        ],
+    ),
     ("convirt-phantom", &["data.source={kind = \"mimic-cxr\", root = \"mimic\"}", "init.checkpoint=a"]),
     ("supervised-phantom", &["data.source={kind = \"mura\", root = \"mura\"}", "init.checkpoint=a"]),
 ];

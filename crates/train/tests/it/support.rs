@@ -127,7 +127,8 @@ pub(crate) fn pair_batch(size: usize, images: Vec<f32>, sentences: usize, texts:
     let len = texts.len / sentences;
     assert_eq!(images.len(), len * size * size);
     let (topics, labels, studies) = (Vec::new(), Vec::new(), (0..).take(len).collect());
-    PairBatch { len, size, images, sentences, texts, topics, classes: 0, labels, studies }
+    let beside = TextBatch::default();
+    PairBatch { len, size, images, sentences, texts, beside, topics, classes: 0, labels, studies }
 }
 
 /// The objective of the paper on a model of images of 32 by 32 pixels.
