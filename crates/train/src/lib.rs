@@ -2,7 +2,9 @@
 
 pub mod ablate;
 pub mod cli;
+mod comparison;
 pub mod dry_run;
+pub mod efficiency;
 pub mod error;
 pub mod loss;
 pub mod objective;

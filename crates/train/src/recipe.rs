@@ -20,10 +20,11 @@ use crate::objective::convirt::ConVirtConfig;
 use crate::objective::mgca::flavour::{Flavour, MgcaConfig};
 
 /// The recipes of this project, by name.
-pub const RECIPES: [(&str, &str); 8] = [
+pub const RECIPES: [(&str, &str); 9] = [
     ("convirt-phantom", include_str!("../../../models/convirt-phantom/recipe.toml")),
     ("supervised-phantom", include_str!("../../../models/supervised-phantom/recipe.toml")),
     ("convirt-small", include_str!("../../../models/convirt-small/recipe.toml")),
+    ("convirt-mini", include_str!("../../../models/convirt-mini/recipe.toml")),
     ("mgca-phantom", include_str!("../../../models/mgca-phantom/recipe.toml")),
     ("mgca-mini", include_str!("../../../models/mgca-mini/recipe.toml")),
     ("mgca-small", include_str!("../../../models/mgca-small/recipe.toml")),

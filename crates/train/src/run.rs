@@ -383,7 +383,7 @@ impl Setup<'_> {
             interrupts: self.interrupts.clone(),
         };
         let checkpoint = Checkpoint::read(&self.options.run.model())?;
-        let Parts { train, validate, test, categories } = self.parts;
+        let Parts { validate, test, categories, .. } = self.parts;
         let mut figures = Map::new();
         let Some(initial) = initial else {
             figures.insert("supervised".to_owned(), json!(classify(&checkpoint, test, &tools)?));
@@ -398,10 +398,7 @@ impl Setup<'_> {
             figures.insert("retrieval".to_owned(), json!(towers.retrieval_by_pairs(test)?));
         }
         if let SourceConfig::Phantom(source) = &self.recipe.data.source {
-            let limit = usize::try_from(source.probe).unwrap_or(usize::MAX);
-            let studies = train.studies.iter().take(limit).cloned().collect();
-            let train = Dataset { studies, ..train.clone() };
-            let parts = ProbeParts { train: &train, validate, test };
+            let parts = ProbeParts { train: &source.probed(), validate, test };
             for (name, encoder) in [("linear_probe", &towers.model.image_encoder), ("linear_probe_random", initial)] {
                 let figure = probe(name, encoder, &checkpoint.card.preprocess, parts, &eval.probe, &tools)?;
                 figures.insert(name.to_owned(), json!(figure));

@@ -8,6 +8,7 @@ mod cli;
 mod config_keys;
 mod contract;
 mod controls;
+mod efficiency_runs;
 mod guards;
 mod info_nce;
 mod logit_scale;
