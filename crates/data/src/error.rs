@@ -5,6 +5,7 @@
 
 mod image;
 mod row;
+mod rule;
 
 use std::fmt;
 use std::io;
@@ -15,6 +16,7 @@ use thiserror::Error;
 pub use self::image::{ImageFault, PathFault};
 use self::row::RowList;
 pub use self::row::{RowFault, RowFaultKind};
+pub use self::rule::RuleFault;
 use crate::phi::SampleRef;
 
 /// Result of this crate.
@@ -93,6 +95,16 @@ pub enum DataError {
         /// The faults, in the order of the rows.
         faults: Vec<RowFault>,
     },
+    /// A file of the labeler's rules cannot be understood.
+    #[error("{}, line {line}: {fault}", file.display())]
+    Rules {
+        /// The file; one in the folder `builtin` is a part of the program.
+        file: PathBuf,
+        /// The line (1 = first), 0 where the whole file is meant.
+        line: usize,
+        /// Why.
+        fault: RuleFault,
+    },
     /// There is nothing to read.
     #[error("{name}: {what}")]
     Empty {
@@ -151,7 +163,7 @@ impl DataError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Io { source, .. } if is_storage(source) => 4,
-            Self::Setting { .. } | Self::Column { .. } => 2,
+            Self::Setting { .. } | Self::Column { .. } | Self::Rules { .. } => 2,
             Self::Rows { .. }
             | Self::Leak { .. }
             | Self::TooManyBad { .. }
