@@ -126,13 +126,17 @@ pub(super) fn best(mut matches: Vec<Match>, keep_equal: bool) -> Vec<Match> {
     if matches.len() > 1 {
         matches.sort_by_key(|m| (std::cmp::Reverse(m.named), m.words.len(), m.words.start));
     }
+    let words = matches.iter().map(|m| m.words.end).max().unwrap_or(0);
+    // Which of the kept matches has a word.
+    let mut owners: Vec<Option<usize>> = vec![None; words];
     let mut kept: Vec<Match> = Vec::new();
     for one in matches {
-        let clashes = |other: &Match| {
-            let overlap = one.words.start < other.words.end && other.words.start < one.words.end;
-            overlap && !(keep_equal && one.words == other.words && one.meaning != other.meaning)
+        let clashes = |owner: &usize| {
+            let other = &kept[*owner];
+            !(keep_equal && one.words == other.words && one.meaning != other.meaning)
         };
-        if !kept.iter().any(clashes) {
+        if !owners[one.words.clone()].iter().flatten().any(clashes) {
+            owners[one.words.clone()].fill(Some(kept.len()));
             kept.push(one);
         }
     }
