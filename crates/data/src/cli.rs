@@ -1,5 +1,6 @@
 //! The commands of `roentgen-data`.
 
+mod label;
 mod prepare;
 mod source;
 mod stats;
@@ -41,6 +42,8 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Labels reports: which findings they affirm, deny or leave open.
+    Label(label::LabelArgs),
     /// Makes a source ready once: small grey images, a CSV of pairs and the hashes of all files.
     Prepare(prepare::PrepareArgs),
     /// Writes a contact sheet: many images of a source in one PNG.
@@ -76,6 +79,7 @@ struct ShowArgs {
 pub(crate) fn run(cli: &Cli) -> Result<()> {
     show_paths(cli.show_paths);
     match &cli.command {
+        Command::Label(args) => label::run(args),
         Command::Prepare(args) => prepare::run(args),
         Command::Show(args) => show(args),
         Command::Stats(args) => stats::run(args),

@@ -5,6 +5,7 @@
 
 mod image;
 mod row;
+mod rule;
 
 use std::fmt;
 use std::io;
@@ -15,6 +16,7 @@ use thiserror::Error;
 pub use self::image::{ImageFault, PathFault};
 use self::row::RowList;
 pub use self::row::{RowFault, RowFaultKind};
+pub use self::rule::RuleFault;
 use crate::phi::SampleRef;
 
 /// Result of this crate.
@@ -22,6 +24,9 @@ pub type Result<T, E = DataError> = std::result::Result<T, E>;
 
 /// How many faults of one kind are printed; the rest is counted.
 pub const MAX_PRINTED_FAULTS: usize = 20;
+
+/// How alike a column has to be to be proposed for one that is missing (Jaro-Winkler).
+const LIKENESS: f64 = 0.8;
 
 /// Everything that reading, checking and batching of data can fail with.
 #[derive(Debug, Error)]
@@ -73,7 +78,7 @@ pub enum DataError {
     /// A manifest lacks a column.
     #[error(
         "{}: no column \"{column}\"; {}",
-        file.display(), Header(found, option)
+        file.display(), Header { names: found, option, wanted: column }
     )]
     Column {
         /// The manifest.
@@ -92,6 +97,16 @@ pub enum DataError {
         file: PathBuf,
         /// The faults, in the order of the rows.
         faults: Vec<RowFault>,
+    },
+    /// A file of the labeler's rules cannot be understood.
+    #[error("{}, line {line}: {fault}", file.display())]
+    Rules {
+        /// The file; one in the folder `builtin` is a part of the program.
+        file: PathBuf,
+        /// The line (1 = first), 0 where the whole file is meant.
+        line: usize,
+        /// Why.
+        fault: RuleFault,
     },
     /// There is nothing to read.
     #[error("{name}: {what}")]
@@ -151,7 +166,7 @@ impl DataError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Io { source, .. } if is_storage(source) => 4,
-            Self::Setting { .. } | Self::Column { .. } => 2,
+            Self::Setting { .. } | Self::Column { .. } | Self::Rules { .. } => 2,
             Self::Rows { .. }
             | Self::Leak { .. }
             | Self::TooManyBad { .. }
@@ -217,12 +232,16 @@ impl fmt::Display for CauseList<'_> {
     }
 }
 
-/// The columns of a header and the option that names one of them, for messages.
-struct Header<'a>(&'a [String], &'a str);
+/// The columns of a header, the option that names one of them and the name that it lacks, for messages.
+struct Header<'a> {
+    names: &'a [String],
+    option: &'a str,
+    wanted: &'a str,
+}
 
 impl fmt::Display for Header<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(names, option) = self;
+        let Self { names, option, wanted } = self;
         if names.is_empty() {
             return f.write_str("the file is empty");
         }
@@ -231,7 +250,10 @@ impl fmt::Display for Header<'_> {
         }
         let shown: Vec<String> = names.iter().take(MAX_PRINTED_FAULTS).map(|name| format!("{name:?}")).collect();
         let more = if names.len() > shown.len() { ", ..." } else { "" };
-        write!(f, "the header has {}{more}. Name the right one with {option}", shown.join(", "))
+        let near = |name: &&String| strsim::jaro_winkler(&name.to_lowercase(), &wanted.to_lowercase());
+        let nearest = names.iter().max_by(|a, b| near(a).total_cmp(&near(b))).filter(|name| near(name) > LIKENESS);
+        let nearest = nearest.map_or_else(String::new, |name| format!("; {name:?} is the nearest"));
+        write!(f, "the header has {}{more}{nearest}. Name the right one with {option}", shown.join(", "))
     }
 }
 

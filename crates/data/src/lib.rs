@@ -6,6 +6,7 @@ pub mod batch;
 pub mod error;
 pub mod fsx;
 pub mod image;
+pub mod label;
 pub mod loader;
 pub mod phi;
 pub mod prepare;

@@ -8,4 +8,5 @@ pub mod pairs_csv;
 pub mod parts;
 pub mod phantom;
 mod quotes;
+pub(crate) mod records;
 mod table;

@@ -11,13 +11,13 @@ use crate::fsx;
 use crate::phi::{Phi, SampleRef, shows_paths};
 
 /// First bytes of a gzip file.
-const GZIP: &[u8] = b"\x1f\x8b";
+pub(super) const GZIP: &[u8] = b"\x1f\x8b";
 /// What some editors put before UTF-8 text.
 pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 /// Largest accepted manifest (bytes), after decompression.
 const MAX_FILE_BYTES: u64 = 1 << 30;
 /// Largest accepted field (bytes): far more than any report.
-const MAX_FIELD_BYTES: usize = 1 << 20;
+pub(super) const MAX_FIELD_BYTES: usize = 1 << 20;
 
 /// The rows of a CSV file.
 #[derive(Debug)]

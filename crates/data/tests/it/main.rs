@@ -14,6 +14,7 @@ mod bombs;
 mod cases;
 mod cli;
 mod fuzz_replay;
+mod label;
 mod loader;
 mod manifest;
 mod mimic;
