@@ -1,7 +1,7 @@
 //! Training batches: a pure function of (seed, step), whatever the number of workers.
 //!
-//! Each worker owns every n-th batch and a queue, and the consumer takes from the queues in turn: the order never depends
-//! on timing, the bytes that wait are bounded, and starting at step `k` costs no more than starting at zero.
+//! Each worker owns every n-th batch and a queue, and the consumer takes from the queues in turn: the order never
+//! depends on timing, the bytes that wait are bounded, and starting at step `k` costs no more than starting at zero.
 //!
 //! A batch never holds two images of one study, so that an image is never contrasted with the report that it belongs
 //! to: a study shows one of its images at a time, samples of one study (where a source makes a sample of every image)
@@ -9,6 +9,7 @@
 
 mod apart;
 mod run;
+mod unpaired;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,11 +17,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use self::apart::Apart;
 pub use self::run::LoaderRun;
+use self::unpaired::Unpaired;
 use crate::batch::{PairBatch, TextBatch};
 use crate::error::{DataError, ImageFault, Result};
 use crate::fsx;
 use crate::image::Plane;
 use crate::image::augment::{AugmentConfig, AugmentParams};
+use crate::pairing::{Corpus, values};
 use crate::record::{Dataset, ImageSource, Phi, SampleRef, Study};
 use crate::report::topics::Topics;
 use crate::report::words::Denials;
@@ -60,8 +63,8 @@ pub struct LoaderConfig {
     pub shuffle_pairs: bool,
     /// Threads that prepare batches; 0 prepares them on the caller's thread.
     pub num_workers: usize,
-    /// Bytes of batches that wait ([`PairBatch::bytes`]) at which workers stop: each begins another while fewer wait, or
-    /// while none of its own does.
+    /// Bytes of batches that wait ([`PairBatch::bytes`]) at which workers stop: each begins another while fewer wait,
+    /// or while none of its own does.
     pub prefetch_bytes: usize,
     /// Largest fraction of unreadable studies before training stops; one is allowed unless this is 0.
     pub max_bad_fraction: f64,
@@ -86,6 +89,8 @@ struct Shared {
     topics: Option<Arc<Topics>>,
     /// Topics of the report of every study; empty where there are none.
     study_topics: Vec<Vec<f32>>,
+    /// Texts that are not those of the studies.
+    unpaired: Option<Unpaired>,
     /// Study whose report each study is paired with.
     partner: Vec<u32>,
     /// Which samples are of one study.
@@ -102,13 +107,41 @@ impl Loader {
     /// If fewer studies remain than fit into a batch, if one has so many samples that two must share a batch, or if a
     /// text cannot be tokenised.
     pub fn new(
-        mut dataset: Dataset,
+        dataset: Dataset,
         source_size: usize,
         cache_bytes: usize,
         tokenizer: Arc<Tokenizer>,
         config: LoaderConfig,
     ) -> Result<Self> {
-        if config.sentences > 0 {
+        Self::with(dataset, (source_size, cache_bytes), tokenizer, config, None)
+    }
+
+    /// A loader over the images of `dataset`, each beside a sentence of `corpus` that shares a finding with it. Labels
+    /// are those of the 14 observations, for images and for texts; of the texts of a study all but the first are the
+    /// same sentence in other words.
+    ///
+    /// # Errors
+    /// As [`Loader::new`], and where the classes of the images stand for no observation.
+    pub fn unpaired(
+        dataset: Dataset,
+        source_size: usize,
+        cache_bytes: usize,
+        tokenizer: Arc<Tokenizer>,
+        config: LoaderConfig,
+        corpus: Arc<Corpus>,
+    ) -> Result<Self> {
+        let dataset = corpus.observed(dataset)?;
+        Self::with(dataset, (source_size, cache_bytes), tokenizer, config, Some(corpus))
+    }
+
+    fn with(
+        mut dataset: Dataset,
+        (source_size, cache_bytes): (usize, usize),
+        tokenizer: Arc<Tokenizer>,
+        config: LoaderConfig,
+        corpus: Option<Arc<Corpus>>,
+    ) -> Result<Self> {
+        if config.sentences > 0 && corpus.is_none() {
             dataset.studies.retain(|study| !study.sentences.is_empty());
             if dataset.studies.is_empty() {
                 let what = "no study has a text to learn from. Images alone train with objective.kind = \"supervised\"";
@@ -131,7 +164,8 @@ impl Loader {
         };
         // Topics are learned from sentences, whatever a text is.
         let by_sentence = !config.whole_reports || !matches!(config.topics, TopicSource::None);
-        let ids: Vec<Vec<Vec<u32>>> = if config.sentences > 0 && by_sentence {
+        let has_texts = config.sentences > 0 && corpus.is_none();
+        let ids: Vec<Vec<Vec<u32>>> = if has_texts && by_sentence {
             dataset.studies.iter().map(encode).collect::<Result<_>>()?
         } else {
             Vec::new()
@@ -142,7 +176,7 @@ impl Loader {
             TopicSource::Given(topics) => Some(Arc::clone(topics)),
         };
         let study_topics = topics.iter().flat_map(|topics| ids.iter().map(|report| topics.of(report))).collect();
-        let ids = if config.sentences > 0 && config.whole_reports {
+        let ids = if has_texts && config.whole_reports {
             let whole = |study: &Study| -> Result<Vec<Vec<u32>>> {
                 let sentences: Vec<&str> = study.sentences.iter().map(|sentence| sentence.expose().as_str()).collect();
                 Ok(vec![tokenizer.encode(&sentences.join(" "), config.max_tokens)?.input_ids])
@@ -155,6 +189,7 @@ impl Loader {
         let partner = if config.shuffle_pairs { derangement(config.seed, n) } else { permutation_identity(n) };
         let store = ImageStore::new(&dataset, source_size, cache_bytes);
         let apart = Apart::new(&dataset.studies);
+        let unpaired = corpus.map(|corpus| Unpaired::new(&dataset, corpus));
         let order = Mutex::new((u64::MAX, Arc::new(Vec::new())));
         let quarantine = Mutex::new(BTreeMap::new());
         let loader = Self {
@@ -166,6 +201,7 @@ impl Loader {
                 ids,
                 topics,
                 study_topics,
+                unpaired,
                 partner,
                 apart,
                 order,
@@ -187,8 +223,9 @@ impl Loader {
         &self.shared.store
     }
 
-    /// SHA-256 of what batches are drawn from: patients, studies, names of images, sentences and labels, in order. Two
-    /// data sets that differ in any of them differ here, and one that was moved is the same.
+    /// SHA-256 of what batches are drawn from: patients, studies, names of images, sentences and labels, in order, and
+    /// the texts that stand beside the images. Two data sets that differ in any of them differ here, and one that was
+    /// moved is the same.
     pub fn fingerprint(&self) -> String {
         let mut digest = String::new();
         for study in &self.shared.dataset.studies {
@@ -196,6 +233,9 @@ impl Loader {
             let sentences: Vec<&String> = study.sentences.iter().map(Phi::expose).collect();
             let images: Vec<String> = study.images.iter().map(ImageSource::fingerprint).collect();
             digest = fsx::sha256_hex(format!("{digest}{ids:?}{images:?}{:?}{sentences:?}", study.labels).as_bytes());
+        }
+        if let Some(unpaired) = &self.shared.unpaired {
+            digest = fsx::sha256_hex(format!("{digest}{}", unpaired.corpus.fingerprint()).as_bytes());
         }
         digest
     }
@@ -280,6 +320,7 @@ impl Shared {
             topics: Vec::new(),
             classes: self.dataset.classes.len(),
             labels: Vec::with_capacity(config.batch_size * self.dataset.classes.len()),
+            text_labels: Vec::new(),
             studies: Vec::with_capacity(config.batch_size),
         };
         let mut texts = Vec::with_capacity(config.batch_size * config.sentences);
@@ -288,12 +329,18 @@ impl Shared {
         for &study in planned {
             let (study, plane) = self.readable(study as usize, epoch, &mut taken)?;
             batch.images.extend_from_slice(&plane.data);
-            if config.sentences > 0 {
+            let mut labelled = study;
+            if let Some(unpaired) = &self.unpaired {
+                labelled = self.partner[study] as usize;
+                let place = (study, labelled);
+                let beside = unpaired.beside(&self.dataset, config, &self.tokenizer, epoch, place)?;
+                texts.extend(beside.texts);
+                batch.text_labels.extend(values(&beside.labels));
+            } else if config.sentences > 0 {
                 texts.extend(self.draw_sentences(study, epoch));
                 batch.topics.extend(self.study_topics.get(self.partner[study] as usize).into_iter().flatten());
             }
-            let value = |label: &Option<bool>| label.map_or(f32::NAN, |positive| f32::from(u8::from(positive)));
-            batch.labels.extend(self.dataset.studies[study].labels.iter().map(value));
+            batch.labels.extend(values(&self.dataset.studies[labelled].labels));
             batch.studies.push(u32::try_from(study).unwrap_or(u32::MAX));
         }
         batch.texts = TextBatch::from_ids(&texts, self.tokenizer.pad_id());

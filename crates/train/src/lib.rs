@@ -1,6 +1,7 @@
 //! Objectives, recipes and the command that trains and evaluates.
 
 pub mod ablate;
+pub mod batches;
 pub mod cli;
 pub mod dry_run;
 pub mod error;
