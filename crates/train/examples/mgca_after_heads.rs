@@ -96,6 +96,7 @@ fn batch(size: usize) -> PairBatch {
         topics: Vec::new(),
         classes: 0,
         labels: Vec::new(),
+        text_labels: Vec::new(),
         studies: (0..).take(PAIRS).collect(),
     }
 }

@@ -14,7 +14,7 @@ use crate::comparison::{cells, figure};
 use crate::error::TrainError;
 
 /// The recipes that are compared: small ones with the same networks and updates.
-pub const METHODS: [&str; 2] = ["convirt-mini", "mgca-mini"];
+pub const METHODS: [&str; 3] = ["convirt-mini", "mgca-mini", "medclip-mini"];
 
 /// Sizes of the training set.
 pub const IMAGES: [u64; 6] = [128, 256, 512, 1024, 2048, 4096];

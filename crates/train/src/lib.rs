@@ -1,6 +1,7 @@
 //! Objectives, recipes and the command that trains and evaluates.
 
 pub mod ablate;
+pub mod batches;
 pub mod cli;
 mod comparison;
 pub mod dry_run;

@@ -168,7 +168,6 @@ mod tests {
             image_size: 16,
             sentences: 2,
             whole_reports: false,
-            shuffle_sentences: false,
             sentences_beside: 0,
             max_tokens: 16,
             augment: None,

@@ -46,7 +46,6 @@ fn config() -> LoaderConfig {
         image_size: 16,
         sentences: 1,
         whole_reports: false,
-        shuffle_sentences: false,
         sentences_beside: 0,
         max_tokens: 16,
         augment: None,
@@ -111,36 +110,24 @@ fn an_epoch_shows_every_study_once_with_its_own_text_and_labels() {
 }
 
 #[test]
-fn a_whole_report_keeps_its_words_in_whatever_order_its_sentences_come() {
+fn sentences_beside_a_report_are_its_own_and_change() {
     let dir = tempfile::tempdir().unwrap();
     let data = dataset(dir.path(), 12, &[]);
-    // Words of the text of each study, by epoch.
-    let texts = |shuffle_sentences: bool| -> Vec<Vec<Vec<u32>>> {
-        let loader = loader(&data, LoaderConfig { whole_reports: true, shuffle_sentences, ..config() });
-        let epoch = |epoch: u64| {
-            let mut texts = vec![Vec::new(); 12];
-            for batch in batches(&loader, 3 * epoch, 3 * epoch + 3) {
-                for (ids, &study) in batch.texts.input_ids.chunks(batch.texts.tokens).zip(&batch.studies) {
-                    texts[study as usize] = ids.iter().copied().filter(|&id| id != 0).collect();
-                }
-            }
-            texts
-        };
-        (0..6).map(epoch).collect()
-    };
-    let (plain, shuffled) = (texts(false), texts(true));
-    assert!(plain.iter().all(|epoch| *epoch == plain[0]));
-    let sorted = |text: &Vec<u32>| {
-        let mut text = text.clone();
-        text.sort_unstable();
-        text
-    };
-    for study in 0..12 {
-        assert!(shuffled.iter().all(|epoch| sorted(&epoch[study]) == sorted(&plain[0][study])));
+    let loader = loader(&data, LoaderConfig { whole_reports: true, sentences_beside: 1, ..config() });
+    let all = batches(&loader, 0, 12);
+    let mut lengths = BTreeSet::new();
+    for batch in &all {
+        assert_eq!((batch.texts.len, batch.beside.len), (4, 4));
+        let reports = batch.texts.input_ids.chunks(batch.texts.tokens);
+        for (report, sentence) in reports.zip(batch.beside.input_ids.chunks(batch.beside.tokens)) {
+            let words: Vec<u32> = sentence.iter().copied().filter(|&id| id != 0).collect();
+            let words = &words[1..words.len() - 1];
+            assert!(report.windows(words.len()).any(|part| part == words), "{sentence:?} is not in {report:?}");
+            lengths.insert(words.len());
+        }
     }
-    // Each of 72 texts is in the order of the report with a chance of a half.
-    let kept = shuffled.iter().flat_map(|epoch| epoch.iter().zip(&plain[0])).filter(|(a, b)| a == b).count();
-    assert!((16..=56).contains(&kept), "{kept}");
+    // Both sentences are drawn in 48 views: missing one has a chance of 2^-47.
+    assert_eq!(lengths, BTreeSet::from([2, 3]));
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod mimic_commands;
 mod mimic_layout;
 mod mimic_sections;
 mod mura;
+mod pairing;
 mod paths;
 mod phantom;
 mod picture_files;

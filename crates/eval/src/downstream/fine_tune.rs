@@ -232,7 +232,6 @@ impl FineTuneConfig {
             image_size: preprocess.image_size,
             sentences: 0,
             whole_reports: false,
-            shuffle_sentences: false,
             sentences_beside: 0,
             max_tokens: 0,
             augment: Some(self.augment.clone()),

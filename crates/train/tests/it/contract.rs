@@ -237,7 +237,6 @@ fn fitted(losses: Vec<f64>, config: &FitConfig) -> (Notes, ConVirt, ConVirt) {
         image_size: 32,
         sentences: 1,
         whole_reports: false,
-        shuffle_sentences: false,
         sentences_beside: 0,
         max_tokens: 8,
         augment: None,
