@@ -1,12 +1,12 @@
 //! Labels of reports: which findings a text names, and whether it affirms them, denies them or leaves them open.
 //!
-//! A text is cut into sentences and words; phrases of findings and cues of negation and uncertainty are looked up word by
-//! word, and the words between a cue and a phrase decide whether the one reaches the other. All phrases are text files
-//! (`rules/`), which a user can replace. `docs/labeler.md` says how well it works.
+//! A text is cut into sentences and words; phrases of findings and cues of negation and uncertainty are looked up word
+//! by word, and the words between a cue and a phrase decide whether the one reaches the other. All phrases are text
+//! files (`rules/`), which a user can replace. `docs/labeler.md` says how well it works.
 //!
 //! # Source
-//! The method is that of NegEx (Chapman and others, 2001) and of the CheXpert labeler (Irvin and others, 2019) without a
-//! parser.
+//! The method is that of NegEx (Chapman and others, 2001) and of the CheXpert labeler (Irvin and others, 2019) without
+//! a parser.
 
 pub mod files;
 pub mod names;
@@ -165,12 +165,13 @@ impl Labeler {
 
     /// What a sentence says of any clinical concept, `None` where it does not mention it.
     ///
-    /// Upper and lower case are the same, unless the sentence has the concept in capitals: then these places alone count.
-    /// Of several places, one before a colon is a header and does not count; of the others positive wins over uncertain, and
-    /// uncertain over negative. A sentence that was cut within the concept is judged by the part that it has.
+    /// Upper and lower case are the same, unless the sentence has the concept in capitals: then these places alone
+    /// count. Of several places, one before a colon is a header and does not count; of the others positive wins over
+    /// uncertain, and uncertain over negative. A sentence that was cut within the concept is judged by the part that it
+    /// has.
     ///
-    /// Clinical notes hedge more loosely than radiologists do: only a cue of at most [`NEAR`] words before or behind the
-    /// concept makes it uncertain.
+    /// Clinical notes hedge more loosely than radiologists do: only a cue of at most [`NEAR`] words before or behind
+    /// the concept makes it uncertain.
     pub fn concept(&self, sentence: &str, concept: &str) -> Option<Status> {
         let text = words::Text::new(&self.rules.symbols, sentence, 0..sentence.len());
         let places = text.places(concept);

@@ -1,7 +1,7 @@
 //! The files of rules: findings with their phrases, and cues.
 //!
-//! A file is lines. `#` begins a comment, `[Name]` a section, `key = value` sets an option of the section, and every other
-//! line is one phrase ([`super::phrase`] says how phrases are written).
+//! A file is lines. `#` begins a comment, `[Name]` a section, `key = value` sets an option of the section, and every
+//! other line is one phrase ([`super::phrase`] says how phrases are written).
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -221,8 +221,8 @@ impl Rules {
         let mut matches = self.cues.matches(text);
         matches.retain(|m| m.words.end <= place.start || place.end <= m.words.start);
         let mut matches = best(matches, true);
-        // A phrase with two meanings: the search to the right meets the one that looks back first, and the search to the
-        // left the other.
+        // A phrase with two meanings: the search to the right meets the one that looks back first, and the search to
+        // the left the other.
         matches.sort_by_key(|m| (m.words.start, m.words.end, !KINDS[m.meaning].1.looks_back()));
         matches.into_iter().map(|m| Cue { words: m.words, kind: KINDS[m.meaning].1 }).collect()
     }

@@ -77,8 +77,8 @@ pub struct Score {
 }
 
 impl Score {
-    /// The findings with a given positive, which alone enter the averages: a collection that never gives a finding does not
-    /// know it.
+    /// The findings with a given positive, which alone enter the averages: a collection that never gives a finding does
+    /// not know it.
     fn known(&self) -> impl Iterator<Item = &Counts> {
         self.findings.iter().map(|(_, counts)| counts).filter(|counts| counts.positives() > 0)
     }

@@ -166,7 +166,7 @@ fn any_concept_is_judged() {
         ("He denies cough or FEVER.", "fever", Some(Negative)),
         ("He has COUGH but no fever.", "Cough", Some(Positive)),
         ("No CHANGE IN APPETITE.", "change in appetite", Some(Negative)),
-        ("PAIN: no pain at rest.", "pain", Some(Negative)),
+        ("PAIN: no PAIN at rest.", "pain", Some(Negative)),
         ("Possible GOUT.", "gout", Some(Uncertain)),
         ("No fever, though CHILLS were noted.", "chills", Some(Positive)),
         ("No fever.", "headache", None),

@@ -118,8 +118,8 @@ impl<'a> Text<'a> {
         self.words[words.start].span.start..self.words[words.end - 1].span.end
     }
 
-    /// Where a concept stands, as ranges of words: in capitals, or else in any case. Where the text lacks it, the longest
-    /// part from its start or to its end that the text has.
+    /// Where a concept stands, as ranges of words: in capitals, or else in any case. Where the text lacks it, the
+    /// longest part from its start or to its end that the text has.
     pub(super) fn places(&self, concept: &str) -> Vec<Range<usize>> {
         let wanted = Text::new(&Symbols::default(), concept, 0..concept.len());
         let wanted: Vec<&str> = (0..wanted.words.len()).map(|i| &concept[wanted.words[i].span.clone()]).collect();

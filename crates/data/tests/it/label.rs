@@ -48,7 +48,8 @@ fn one_row_for_each_report_in_order() {
 #[test]
 fn the_status_of_a_concept_is_added() {
     let dir = tempfile::tempdir().unwrap();
-    let csv = "n,finding,line,status\n1,cough,He denies COUGH.,Affirmed\n2,fever,\"Fever, no cough.\",Affirmed\n3,gout,Possible gout.,\n4,gout,None.,\n";
+    let csv = "n,finding,line,status\n1,cough,He denies COUGH.,Affirmed\n2,fever,\"Fever, no cough.\",Affirmed\n\
+               3,gout,Possible gout.,\n4,gout,None.,\n";
     let csv = write(dir.path(), "s.csv", csv.as_bytes());
     let out = dir.path().join("out.csv");
     let named = ["--text", "line", "--concept", "finding", "--out", out.to_str().unwrap()];
