@@ -37,6 +37,8 @@ pub enum Purpose {
     Control = 14,
     /// Which patches of an image a loss sees.
     Patches = 15,
+    /// Which prompts of a class stand for it.
+    Prompts = 30,
 }
 
 /// A random stream (xoshiro256++).
