@@ -34,11 +34,19 @@ impl TextBatch {
     /// A text without a token becomes padding alone, and a batch of such texts has one column of it: no side of a tensor
     /// is zero unless there is no text.
     pub fn from_ids(encoded: &[Vec<u32>], pad_id: u32) -> Self {
-        let tokens = encoded.iter().map(|ids| ids.len().max(1)).max().unwrap_or(0);
+        Self::padded(encoded, encoded.iter().map(|ids| ids.len().max(1)).max().unwrap_or(0), pad_id)
+    }
+
+    /// Pads token ids to `tokens`, for encoders whose vector of a text depends on how far it is padded.
+    ///
+    /// # Panics
+    /// If a text is longer.
+    pub fn padded(encoded: &[Vec<u32>], tokens: usize, pad_id: u32) -> Self {
         let mut input_ids = Vec::with_capacity(encoded.len() * tokens);
         let mut attention_mask = Vec::with_capacity(encoded.len() * tokens);
         for ids in encoded {
             input_ids.extend(ids);
+            assert!(ids.len() <= tokens, "a text of {} tokens does not fit {tokens}", ids.len());
             input_ids.extend(std::iter::repeat_n(pad_id, tokens - ids.len()));
             attention_mask.extend((0..tokens).map(|t| u32::from(t < ids.len())));
         }

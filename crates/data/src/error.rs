@@ -18,6 +18,7 @@ use self::row::RowList;
 pub use self::row::{RowFault, RowFaultKind};
 pub use self::rule::RuleFault;
 use crate::phi::SampleRef;
+use crate::prompt::PromptError;
 
 /// Result of this crate.
 pub type Result<T, E = DataError> = std::result::Result<T, E>;
@@ -158,6 +159,9 @@ pub enum DataError {
         /// What is accepted.
         why: &'static str,
     },
+    /// A prompt set could not be used.
+    #[error(transparent)]
+    Prompt(#[from] PromptError),
 }
 
 impl DataError {
@@ -166,7 +170,7 @@ impl DataError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Io { source, .. } if is_storage(source) => 4,
-            Self::Setting { .. } | Self::Column { .. } | Self::Rules { .. } => 2,
+            Self::Setting { .. } | Self::Column { .. } | Self::Rules { .. } | Self::Prompt(_) => 2,
             Self::Rows { .. }
             | Self::Leak { .. }
             | Self::TooManyBad { .. }

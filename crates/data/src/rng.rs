@@ -41,6 +41,8 @@ pub enum Purpose {
     Pool = 20,
     /// How a sentence is put in other words.
     Rewording = 21,
+    /// Which prompts of a class stand for it.
+    Prompts = 30,
 }
 
 /// A random stream (xoshiro256++).

@@ -8,6 +8,7 @@ mod explain;
 mod pointing;
 mod predict;
 mod prototypes;
+mod zero_shot;
 
 use std::path::PathBuf;
 
@@ -43,14 +44,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Classifies images by prompts, without having seen a label.
-    ZeroShot {
-        #[command(flatten)]
-        common: Common,
-        /// A TOML file with [[class]] tables: name, positive, negative; default: the built-in phantom prompts.
-        #[arg(long)]
-        prompts: Option<PathBuf>,
-    },
+    ZeroShot(zero_shot::ZeroShotArgs),
     /// Finds images by text, images by image and texts by image.
     Retrieval {
         #[command(flatten)]
@@ -139,8 +133,8 @@ pub fn main(cli: &Cli) -> Result<String> {
     logging::init(cli.verbose);
     data::record::show_paths(cli.show_paths);
     let (common, name, figures) = match &cli.task {
-        Task::ZeroShot { common, prompts } => (common, "zero_shot", run_zero_shot(common, prompts.as_deref())?),
         Task::Retrieval { common, k } => (common, "retrieval", run_retrieval(common, k)?),
+        Task::ZeroShot(args) => return args.run(),
         Task::Embed(args) => return embed::run(args),
         Task::Export(args) => return run_export(args),
         Task::LinearProbe(args) => return args.run(),
@@ -159,21 +153,6 @@ fn run_export(args: &ExportArgs) -> Result<String> {
     let written = export(&Checkpoint::read(&args.weights)?, &args.out, &device)?;
     let lines: Vec<String> = written.0.iter().map(|path| path.display().to_string()).collect();
     Ok(lines.join("\n") + "\n")
-}
-
-fn run_zero_shot(common: &Common, prompts: Option<&std::path::Path>) -> Result<Value> {
-    let tools = common.tools(&[])?;
-    let checkpoint = common.dual_encoder()?;
-    let (tokenizer, text) = checkpoint.tokenizer()?;
-    let prompts = match prompts {
-        Some(path) => {
-            let bytes = data::fsx::read_capped(path, 1 << 20)?;
-            Prompts::parse(&String::from_utf8_lossy(&bytes))?
-        }
-        None => Prompts::phantom(),
-    };
-    let (dataset, _) = common.data.dataset()?;
-    Ok(json!(Towers::new(&checkpoint, &tokenizer, text.max_tokens, &tools)?.zero_shot(&dataset, &prompts)?))
 }
 
 fn run_retrieval(common: &Common, ks: &[usize]) -> Result<Value> {

@@ -158,14 +158,19 @@ pub fn embed_texts(
 /// # Errors
 /// If a row is empty.
 pub fn mean_rows(embeds: &Embeddings, groups: &[Vec<usize>]) -> Result<Embeddings> {
-    let dim = embeds.dim();
-    let mut data = vec![0.0f32; groups.len() * dim];
-    for (group, out) in groups.iter().zip(data.chunks_exact_mut(dim)) {
+    Ok(Embeddings::new(groups.len(), embeds.dim(), means(embeds.data(), embeds.dim(), groups))?)
+}
+
+/// The mean of several rows of `rows` (`[_, width]`, row-major) for each group, `[groups, width]`; zeros of an empty group.
+pub(crate) fn means(rows: &[f32], width: usize, groups: &[Vec<usize>]) -> Vec<f32> {
+    let mut data = vec![0.0f32; groups.len() * width];
+    for (group, out) in groups.iter().zip(data.chunks_exact_mut(width)) {
         for &row in group {
-            out.iter_mut().zip(embeds.row(row)).for_each(|(sum, value)| *sum += value / group.len() as f32);
+            let row = &rows[row * width..(row + 1) * width];
+            out.iter_mut().zip(row).for_each(|(sum, value)| *sum += value / group.len() as f32);
         }
     }
-    Ok(Embeddings::new(groups.len(), dim, data)?)
+    data
 }
 
 /// A data set with its images and their embeddings.

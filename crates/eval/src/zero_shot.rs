@@ -1,8 +1,19 @@
 //! Zero-shot classification: the score of a class is the cosine with the mean of its positive prompts minus the cosine with
-//! the mean of its negative prompts.
+//! the mean of its negative prompts. Other rules, drawn prompts and comparisons of models: [`task`].
+
+mod draw;
+mod encode;
+mod figures;
+pub mod matching;
+pub mod rule;
+mod settings;
+pub mod task;
 
 use data::prompt::Prompts;
 
+pub use self::draw::{NumPrompts, Sampling};
+pub use self::rule::Rule;
+pub(crate) use self::settings::told;
 use crate::classes::{ClassFigures, class_figures};
 use crate::embed::{Embedded, TextTower, mean_rows};
 use crate::error::{EvalError, Result};

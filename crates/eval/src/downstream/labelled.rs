@@ -92,8 +92,11 @@ impl LabelledConfig {
         self.separator.is_some() || !self.classes.is_empty() || self.negative.is_some() || self.label_columns.is_empty()
     }
 
-    /// The rows of a CSV that have a label; `row` names patients of rows without one. `classes` are those of another CSV.
-    fn read_csv(&self, file: &Path, row: &str, classes: Option<&[String]>) -> Result<Dataset> {
+    /// How a CSV is read, with every row an image of its own. `classes` are those of another CSV.
+    ///
+    /// # Errors
+    /// Settings that contradict each other.
+    pub(crate) fn csv(&self, classes: Option<&[String]>) -> Result<PairsConfig> {
         let lists = self.has_lists();
         if lists && self.label_columns.len() > 1 {
             let (key, value) = ("--label-column", self.label_columns.join(", "));
@@ -114,7 +117,7 @@ impl LabelledConfig {
         if !wanted.is_empty() {
             wanted.extend(self.negative.clone());
         }
-        let config = PairsConfig {
+        Ok(PairsConfig {
             columns,
             label_columns: if lists { Vec::new() } else { self.label_columns.clone() },
             label_separator: self.separator.clone().unwrap_or_else(|| "|".to_owned()),
@@ -122,7 +125,12 @@ impl LabelledConfig {
             image_root: self.image_root.clone().unwrap_or_default(),
             group_rows: false,
             ..PairsConfig::default()
-        };
+        })
+    }
+
+    /// The rows of a CSV that have a label; `row` names patients of rows without one. `classes` are those of another CSV.
+    fn read_csv(&self, file: &Path, row: &str, classes: Option<&[String]>) -> Result<Dataset> {
+        let config = self.csv(classes)?;
         let mut all = pairs_csv::read(file, &config).map_err(|error| self.name_setting(file, error))?;
         self.select(&mut all)?;
         for study in &mut all.studies {
@@ -138,7 +146,7 @@ impl LabelledConfig {
     }
 
     /// A class that never occurs, under the name of its option and with its file.
-    fn name_setting(&self, file: &Path, error: DataError) -> EvalError {
+    pub(crate) fn name_setting(&self, file: &Path, error: DataError) -> EvalError {
         let DataError::Setting { key: "classes", value, .. } = error else { return error.into() };
         let option = if self.negative.as_ref() == Some(&value) { "--negative" } else { "--classes" };
         let data = file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
@@ -147,7 +155,10 @@ impl LabelledConfig {
     }
 
     /// Leaves out rows without a label and, where negatives have a name, rows that carry neither it nor a class.
-    fn select(&self, all: &mut Dataset) -> Result<()> {
+    ///
+    /// # Errors
+    /// If none is left, or no row has the name of negatives.
+    pub(crate) fn select(&self, all: &mut Dataset) -> Result<()> {
         let before = all.studies.len();
         if let Some(negative) = &self.negative {
             let Some(column) = all.classes.iter().position(|class| class == negative) else {

@@ -14,6 +14,8 @@ mod metric;
 mod pointing;
 mod prop_metric;
 mod prototypes;
+mod zero_shot;
+mod zero_shot_command;
 
 /// Held by whoever draws initial weights: Burn's random generator is one per process.
 static GENERATOR: std::sync::Mutex<()> = std::sync::Mutex::new(());
