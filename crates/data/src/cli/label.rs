@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 #[command(group = ArgGroup::new("input").required(true).args(["reports", "sentences", "print_rules"]))]
 pub(super) struct LabelArgs {
     /// CSV with one report a row.
@@ -30,7 +31,7 @@ pub(super) struct LabelArgs {
     /// Columns with the text of a report, separated by commas: sections, or one whole report.
     #[arg(long, value_delimiter = ',', default_value = "findings,impression")]
     columns: Vec<String>,
-    /// Column that names a report [default: report_id, else the number of the row]; with --sentences the column whose
+    /// Column that names a report [default: `report_id`, else the number of the row]; with --sentences the column whose
     /// values --score-part divides [default: `report_no`].
     #[arg(long)]
     id: Option<String>,

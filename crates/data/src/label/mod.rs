@@ -5,8 +5,8 @@
 //! files (`rules/`), which a user can replace. `docs/labeler.md` says how well it works.
 //!
 //! # Source
-//! The method is that of NegEx (Chapman and others, 2001) and of the CheXpert labeler (Irvin and others, 2019) without
-//! a parser.
+//! The method is that of `NegEx` (Chapman and others, 2001) and of the CheXpert labeler (Irvin and others, 2019)
+//! without a parser.
 
 pub mod files;
 pub mod names;

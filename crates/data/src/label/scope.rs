@@ -159,6 +159,7 @@ fn starting_in<'a>(cues: &'a [Cue], words: &Range<usize>) -> &'a [Cue] {
 
 /// The cue behind a phrase that reaches back to it.
 fn after(text: &Text<'_>, cues: &[Cue], end: usize) -> Option<Verdict> {
+    let mut verb = None;
     for cue in starting_in(cues, &(end..text.words.len())) {
         let between = end..cue.words.start;
         if between.len() > REACH || between.clone().any(|i| text.words[i].is_stop) {
@@ -166,16 +167,28 @@ fn after(text: &Text<'_>, cues: &[Cue], end: usize) -> Option<Verdict> {
         }
         match cue.kind {
             CueKind::NegationAfter | CueKind::UncertainAfter | CueKind::LikelyAfter => {
-                // "Effusion, oedema and nodules are not seen" is a list, "effusion, oedema is not seen" is none.
-                let comma = between.clone().rev().find(|&i| text.word(i) == ",");
-                let listed = comma.is_none_or(|comma| (comma..cue.words.start).any(|i| is_joint(text.word(i))));
-                return if listed { certainty(cue.kind).map(|sure| Verdict::of(sure, cue)) } else { None };
+                let reaches = verb.map_or_else(
+                    || is_listed(text, &between),
+                    // "Pneumonia is thought unlikely" is one statement, "the heart is large and oedema not seen" are two.
+                    |verb| !(verb..cue.words.start).any(|i| text.word(i) == "," || is_joint(text.word(i))),
+                );
+                return if reaches { certainty(cue.kind).map(|sure| Verdict::of(sure, cue)) } else { None };
             }
             CueKind::None => {}
+            CueKind::Verb => {
+                verb.get_or_insert(cue.words.end);
+            }
             _ => return None,
         }
     }
     None
+}
+
+/// Whether words join what is before them to what follows: "effusion, oedema and nodules are not seen" is a list,
+/// "effusion, oedema is not seen" is none.
+fn is_listed(text: &Text<'_>, words: &Range<usize>) -> bool {
+    let comma = words.clone().rev().find(|&i| text.word(i) == ",");
+    comma.is_none_or(|comma| (comma..words.end).any(|i| is_joint(text.word(i))))
 }
 
 /// Whether a bracket is closed that was opened before: what it holds says nothing of what is outside.

@@ -40,6 +40,8 @@ fn negation_before_and_behind() {
         ("The films do not show any effusion.", "Pleural Effusion", Some(Negative)),
         ("An effusion is seen on the left.", "Pleural Effusion", Some(Positive)),
         ("The effusion is no longer seen.", "Pleural Effusion", Some(Negative)),
+        ("Pneumonia is thought to be unlikely.", "Pneumonia", Some(Negative)),
+        ("Edema is worse and effusion is not seen.", "Edema", Some(Positive)),
     ]);
 }
 
@@ -54,6 +56,8 @@ fn uncertainty() {
         ("Effusion is suspected.", "Pleural Effusion", Some(Uncertain)),
         ("No effusion, possible edema.", "Edema", Some(Uncertain)),
         ("Probable edema.", "Edema", Some(Uncertain)),
+        ("Atelectasis versus pneumonia.", "Atelectasis", Some(Uncertain)),
+        ("Atelectasis versus pneumonia.", "Pneumonia", Some(Uncertain)),
         ("Borderline heart size.", "Cardiomegaly", Some(Uncertain)),
     ]);
     let nih = labeler(FindingSet::Nih14);
