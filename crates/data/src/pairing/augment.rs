@@ -6,7 +6,7 @@
 //!
 //! # Source
 //! Wei and Zou, "EDA: easy data augmentation techniques", 2019, as `MedCLIP` uses it; synonyms are a list of this crate
-//! instead of WordNet, which knows few of the words of radiology.
+//! instead of `WordNet`, which knows few of the words of radiology.
 
 use std::sync::LazyLock;
 

@@ -104,6 +104,9 @@ struct Sentence {
     labels: Labels,
 }
 
+/// Sentences of an epoch by the observation that is positive in them.
+type Pools = Arc<Vec<Vec<u32>>>;
+
 /// Sentences with their labels, each once, and how they are drawn.
 #[derive(Debug)]
 pub struct Corpus {
@@ -114,7 +117,7 @@ pub struct Corpus {
     /// Places of a text among the sentences: labels of one text can differ where a table gives them.
     places: HashMap<String, Vec<u32>>,
     /// The pools of the last epoch, kept because all of it uses them.
-    pools: Mutex<(u64, u64, Arc<Vec<Vec<u32>>>)>,
+    pools: Mutex<(u64, u64, Pools)>,
 }
 
 impl Corpus {
