@@ -138,7 +138,7 @@ pub fn main(args: &Args) -> Result<String, TrainError> {
     if let Some(out) = args.out.as_ref().filter(|_| args.efficiency) {
         for method in efficiency::METHODS {
             // What cannot be set is to be said before the first run and not after hours.
-            resolve(method, &args.overrides()?)?;
+            resolve(method.recipe, &args.overrides()?)?;
         }
         let device = args.device.parse::<DeviceSpec>()?.open()?;
         return efficiency::compare(out, args.json, |recipe, set, path| {

@@ -13,8 +13,21 @@ use serde_json::{Map, Value};
 use crate::comparison::{cells, figure};
 use crate::error::TrainError;
 
-/// The recipes that are compared: small ones with the same networks and updates.
-pub const METHODS: [&str; 3] = ["convirt-mini", "mgca-mini", "medclip-mini"];
+/// A method that is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Method {
+    /// Its small recipe, with the networks and updates of the others.
+    pub recipe: &'static str,
+    /// Keys that are set to the size of the training set: that of its images, and that of its texts where they are no pairs.
+    pub sizes: &'static [&'static str],
+}
+
+/// The methods that are compared.
+pub const METHODS: [Method; 3] = [
+    Method { recipe: "convirt-mini", sizes: &["data.source.train"] },
+    Method { recipe: "mgca-mini", sizes: &["data.source.train"] },
+    Method { recipe: "medclip-mini", sizes: &["data.source.train", "data.texts.count"] },
+];
 
 /// Sizes of the training set.
 pub const IMAGES: [u64; 6] = [128, 256, 512, 1024, 2048, 4096];
@@ -68,9 +81,10 @@ pub fn compare(
     let mut runs = Vec::new();
     for method in METHODS {
         for images in IMAGES {
-            let size = Layer::set(&format!("data.source.train={images}"))?;
-            let figures = train(method, vec![size], &out.join(format!("{method}-{images}")))?;
-            runs.push(Run { method, images, figures });
+            let sizes = method.sizes.iter().map(|key| Layer::set(&format!("{key}={images}")));
+            let folder = out.join(format!("{}-{images}", method.recipe));
+            let figures = train(method.recipe, sizes.collect::<Result<_, _>>()?, &folder)?;
+            runs.push(Run { method: method.recipe, images, figures });
         }
     }
     let path = out.join(CHART);
@@ -124,7 +138,7 @@ fn chart(runs: &[Run]) -> LineChart {
     let panels = DRAWN.iter().map(|drawn| Panel {
         title: drawn.title.to_owned(),
         y_title: "macro AUROC (band: 95 %)".to_owned(),
-        series: METHODS.iter().map(|method| series(runs, drawn, method)).collect(),
+        series: METHODS.iter().map(|method| series(runs, drawn, method.recipe)).collect(),
         reference: reference(runs, drawn).map(|value| Reference { name: drawn.against.0.to_owned(), value }),
     });
     LineChart { x_title: "training images".to_owned(), panels: panels.collect() }

@@ -7,6 +7,7 @@ use burn::module::Module;
 use burn::tensor::Device;
 use data::error::DataError;
 use data::loader::Loader;
+use data::pairing::labels::OBSERVATIONS;
 use data::pairing::labels::observed;
 use data::prompt::Prompts;
 use data::rng::{Purpose, key};
@@ -212,7 +213,12 @@ fn medclip(recipe: &Recipe, loss: &MedClipConfig, tracked: &Device) -> Result<Me
         }
         None => None,
     };
-    Ok(MedClip::new(model, loss.clone(), scale, recipe.preprocess()))
+    let objective = MedClip::new(model, loss.clone(), scale, recipe.preprocess());
+    if loss.labels_weight > 0.0 {
+        let (image, text) = (recipe.model.image.feature_size(), recipe.model.text.feature_size());
+        return Ok(objective.with_labels(TopicHeads::new(image, text, OBSERVATIONS, device)));
+    }
+    Ok(objective)
 }
 
 fn supervised(recipe: &Recipe, config: &SupervisedConfig, classes: &[String]) -> ImageClassifierConfig {

@@ -12,6 +12,7 @@ use engine::upload::{Preprocess, texts};
 use model::DualEncoder;
 use model::alignment::Alignment;
 use model::head::logit_scale::LogitScale;
+use model::head::topics::TopicHeads;
 use model::image::ImageEncoder;
 use model::ops::mean_similarity;
 use model::projection::ProjectionHead;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::loss::info_nce::info_nce_of_logits;
 use crate::loss::soft_info_nce::{LabelSimilarity, SoftInfoNce, soft_info_nce};
+use crate::loss::topics::topic_error;
 use crate::objective::flavour::{Difference, Flavour};
 
 /// Every difference of paper and published code that changes a result: key, the paper's value, that of the published
@@ -55,6 +57,10 @@ pub struct MedClipConfig {
     /// Temperature of the targets: below 1 they are sharper; 1 in paper and published code.
     #[serde(default = "one")]
     pub target_temperature: f64,
+    /// Weight of the error of labels that a linear layer on each tower predicts; 0 in paper and published code, which start
+    /// from pretrained towers. Two that start at random have no common direction to begin with.
+    #[serde(default)]
+    pub labels_weight: f64,
 }
 
 fn temperature() -> f64 {
@@ -105,8 +111,12 @@ impl MedClipConfig {
             return Some(("objective.temperature", self.temperature, "use 0.01 to 1, the bounds of what is learned"));
         }
         let sharp = self.target_temperature;
-        let odd = !(sharp > 0.0 && sharp.is_finite());
-        odd.then_some(("objective.target_temperature", sharp, "use more than 0"))
+        if !(sharp > 0.0 && sharp.is_finite()) {
+            return Some(("objective.target_temperature", sharp, "use more than 0"));
+        }
+        let weight = self.labels_weight;
+        let odd = !(weight >= 0.0 && weight.is_finite());
+        odd.then_some(("objective.labels_weight", weight, "use 0 or more"))
     }
 }
 
@@ -116,6 +126,7 @@ pub struct MedClip {
     /// The two towers.
     pub model: DualEncoder,
     scale: LogitScale,
+    labels: Option<TopicHeads>,
     #[module(skip)]
     config: MedClipConfig,
     #[module(skip)]
@@ -140,7 +151,13 @@ impl MedClip {
         let device = model.devices().into_iter().next().unwrap_or_default();
         let temperature = log_scale.map_or(config.temperature, |log| (-f64::from(log)).exp());
         let scale = LogitScale::new(temperature, &device).clamped();
-        Self { model, scale, config, preprocess }
+        Self { model, scale, labels: None, config, preprocess }
+    }
+
+    /// The same, with towers that also predict the labels.
+    #[must_use]
+    pub fn with_labels(self, labels: TopicHeads) -> Self {
+        Self { labels: Some(labels), ..self }
     }
 
     /// The number of the temperature's parameter.
@@ -200,11 +217,13 @@ pub struct LabelledEmbeds {
     pub text: Tensor<2>,
     /// Labels; absent: images agree with what stands beside them.
     pub labels: Option<LabelEmbeds>,
+    /// Labels as the towers predict them, `[B, K]` and `[B * S, K]`, where they do.
+    pub predicted: Option<LabelEmbeds>,
 }
 
 impl Embeds for LabelledEmbeds {
     fn into_rows(self) -> Vec<Tensor<2>> {
-        let labels = self.labels.into_iter().flat_map(|labels| [labels.image, labels.text]);
+        let labels = [self.labels, self.predicted].into_iter().flatten().flat_map(|labels| [labels.image, labels.text]);
         [self.image, self.text].into_iter().chain(labels).collect()
     }
 
@@ -214,10 +233,8 @@ impl Embeds for LabelledEmbeds {
         Self {
             image: next(&like.image),
             text: next(&like.text),
-            labels: like
-                .labels
-                .as_ref()
-                .map(|labels| LabelEmbeds { image: next(&labels.image), text: next(&labels.text) }),
+            labels: like.labels.as_ref().map(|old| LabelEmbeds { image: next(&old.image), text: next(&old.text) }),
+            predicted: like.predicted.as_ref().map(|old| LabelEmbeds { image: next(&old.image), text: next(&old.text) }),
         }
     }
 }
@@ -240,11 +257,13 @@ impl Objective for MedClip {
     }
 
     fn encode(&self, batch: &LabelledPairs, _ctx: &Context) -> LabelledEmbeds {
-        LabelledEmbeds {
-            image: self.model.encode_image(batch.images.clone()).embeds,
-            text: self.model.encode_text(batch.texts.clone()).embeds,
-            labels: batch.labels.clone(),
-        }
+        let image = self.model.encode_image(batch.images.clone());
+        let text = self.model.encode_text(batch.texts.clone());
+        let predicted = self.labels.as_ref().map(|heads| LabelEmbeds {
+            image: heads.of_images(image.features),
+            text: heads.of_texts(text.features),
+        });
+        LabelledEmbeds { image: image.embeds, text: text.embeds, labels: batch.labels.clone(), predicted }
     }
 
     /// The mean over the `S` sentences of a study: one and the same in other words, so that the labels are the same.
@@ -270,7 +289,7 @@ impl Objective for MedClip {
         let Some(sum) = sum else { panic!("the loader draws at least one sentence for MedCLIP") };
         let mean = |total: Tensor<1>| total.div_scalar(s as f64);
         let (loss, entropy) = (mean(sum.loss.without_autodiff()), mean(sum.entropy));
-        Losses {
+        let mut losses = Losses {
             terms: vec![
                 LossTerm { name: "image_to_text", value: mean(sum.image_to_text), weight: 0.5 },
                 LossTerm { name: "text_to_image", value: mean(sum.text_to_image), weight: 0.5 },
@@ -283,7 +302,17 @@ impl Objective for MedClip {
                 ("image_similarity", mean_similarity(embeds.image.clone())),
                 ("text_similarity", mean_similarity(embeds.text.clone())),
             ],
+        };
+        if let (Some(labels), Some(predicted)) = (&embeds.labels, &embeds.predicted) {
+            let error = |name, predicted: &Tensor<2>, labels: &Tensor<2>| LossTerm {
+                name,
+                value: topic_error(predicted.clone(), labels.clone()),
+                weight: self.config.labels_weight,
+            };
+            losses.terms.push(error("image_labels", &predicted.image, &labels.image));
+            losses.terms.push(error("text_labels", &predicted.text, &labels.text));
         }
+        losses
     }
 
     fn after_step(self, _ctx: &Context) -> Self {

@@ -37,7 +37,7 @@ fn printed(place: &Workplace, more: &[&str]) -> String {
 }
 
 fn folders() -> Vec<String> {
-    METHODS.iter().flat_map(|method| IMAGES.map(|images| format!("{method}-{images}"))).collect()
+    METHODS.iter().flat_map(|method| IMAGES.map(|images| format!("{}-{images}", method.recipe))).collect()
 }
 
 /// Kills the comparison in its second run, once that has saved a state.
@@ -79,7 +79,7 @@ fn methods_are_compared_by_their_images_and_finished_runs_are_kept() {
     assert!(written(&first) == before, "a finished run was trained again");
     let went_on = |line: &Value| line.to_string().contains("goes on from a saved state");
     assert!(lines(&second.join("log.jsonl")).iter().any(went_on), "the killed run began anew");
-    for (method, images) in METHODS.iter().flat_map(|method| IMAGES.map(|images| (method, images))) {
+    for (method, images) in METHODS.iter().flat_map(|method| IMAGES.map(|images| (method.recipe, images))) {
         let start = format!("{method} ");
         let row = |line: &&str| line.starts_with(&start) && line.split_whitespace().nth(1) == Some(&images.to_string());
         let row = table.lines().find(row).unwrap_or_else(|| panic!("{method} {images} is not in\n{table}"));
@@ -89,7 +89,7 @@ fn methods_are_compared_by_their_images_and_finished_runs_are_kept() {
     }
     let chart = text(&out.join(CHART));
     let shown = ["Zero-shot classification", "Linear probe", "training images", "random weights", "128", "4096"];
-    for name in METHODS.iter().chain(&shown) {
+    for name in METHODS.iter().map(|method| method.recipe).chain(shown) {
         assert!(chart.contains(name), "{name} is not in the chart");
     }
 
@@ -97,7 +97,7 @@ fn methods_are_compared_by_their_images_and_finished_runs_are_kept() {
     let before = written();
     assert_eq!(table, printed(&place, &[]));
     let all: Value = serde_json::from_str(&printed(&place, &["--json"])).unwrap();
-    assert_eq!(all[METHODS[1]]["512"], json(&out.join(format!("{}-512/eval.json", METHODS[1]))));
+    assert_eq!(all[METHODS[1].recipe]["512"], json(&out.join(format!("{}-512/eval.json", METHODS[1].recipe))));
     assert_eq!((text(&out.join(CHART)), written()), (chart, before));
 
     // Runs of other settings have no place in one table.

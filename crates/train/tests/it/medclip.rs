@@ -26,7 +26,7 @@ use super::toy::batch;
 /// Goldens are exact to double precision and torch's own single precision is within 6e-7 of them.
 const TOLERANCE: f32 = 1e-5;
 
-fn config(options: Value) -> MedClipConfig {
+fn config(options: &Value) -> MedClipConfig {
     let mut all = json!({"flavour": "reference", "label_similarity": "dot"});
     all.as_object_mut().unwrap().extend(options.as_object().unwrap().clone());
     serde_json::from_value(all).unwrap()
@@ -127,7 +127,7 @@ fn the_formula_gives_the_known_numbers() {
     near("image side", dot.image_to_text, 2.542_092);
     near("text side", dot.text_to_image, 2.814_784);
     near("mean", dot.loss, 2.678_438);
-    near("cosine", of(LabelSimilarity::Cosine).loss, 2.592_520);
+    near("cosine", of(LabelSimilarity::Cosine).loss, 2.592_52);
     near("hard", info_nce_of_logits(logits.clone(), 0.5).loss, 1.866_866);
 }
 
@@ -236,8 +236,8 @@ fn the_objective_is_the_mean_over_a_sentence_and_its_copy() {
     let (image, text) = (unit(0.0, 4), unit(0.7, 8));
     let labels =
         LabelEmbeds { image: rows(4, 3, |i, k| (i + k).cos().round()), text: rows(4, 3, |i, k| (i * k).cos().round()) };
-    let objective = objective(config(json!({})), None);
-    let embeds = LabelledEmbeds { image: image.clone(), text: text.clone(), labels: Some(labels.clone()) };
+    let objective = objective(config(&json!({})), None);
+    let embeds = LabelledEmbeds { image: image.clone(), text: text.clone(), labels: Some(labels.clone()), predicted: None };
     let losses = objective.losses(&embeds.clone(), &at(0));
     let alike = LabelSimilarity::Dot.of(labels.image, labels.text);
     let one = |which: usize| -> SoftInfoNce {
@@ -265,14 +265,14 @@ fn labels_become_numbers_as_the_settings_say() {
     let batch = labelled(4);
     let plain = device().0;
     let of = |values: &str| {
-        let objective = objective(config(json!({"label_values": values})), None);
+        let objective = objective(config(&json!({"label_values": values})), None);
         let embeds = objective.encode(&objective.upload(&batch, &plain), &at(0));
         host(embeds.labels.unwrap().image).data
     };
     let expected = |denied: f32| -> Vec<f32> { (0..12).map(|i| [1.0, denied, 0.0, 0.0][i % 4]).collect() };
     assert_eq!(of("positive"), expected(0.0));
     assert_eq!(of("signed"), expected(-1.0));
-    let pairs = objective(config(json!({"targets": "pairs"})), None);
+    let pairs = objective(config(&json!({"targets": "pairs"})), None);
     assert!(pairs.encode(&pairs.upload(&batch, &plain), &at(0)).labels.is_none());
 }
 
@@ -280,12 +280,12 @@ fn labels_become_numbers_as_the_settings_say() {
 fn the_temperature_is_learned_within_its_bounds_and_taken_from_weights() {
     let _lock = generator();
     let raw = |objective: &MedClip| collect(objective)["scale.logit_scale"].data[0];
-    assert!((raw(&objective(config(json!({})), None)) - 2.659_26).abs() < 1e-5);
-    assert!((raw(&objective(config(json!({})), Some(4.5))) - 4.5).abs() < 1e-5);
+    assert!((raw(&objective(config(&json!({})), None)) - 2.659_26).abs() < 1e-5);
+    assert!((raw(&objective(config(&json!({})), Some(4.5))) - 4.5).abs() < 1e-5);
     for (given, kept) in [(7.0, 100.0_f32.ln()), (-1.0, 0.0)] {
-        assert!((raw(&objective(config(json!({})), Some(given))) - kept).abs() < 1e-6);
+        assert!((raw(&objective(config(&json!({})), Some(given))) - kept).abs() < 1e-6);
     }
-    let objective = objective(config(json!({})), None);
+    let objective = objective(config(&json!({})), None);
     let of = |size| {
         let (grads, losses) = gradients(&objective, &labelled(6), size, &at(0), &tracked());
         (by_name(grads, &objective)["scale.logit_scale"].data[0], number(losses.total()))
@@ -315,7 +315,7 @@ fn parts_of_a_batch_have_its_gradients() {
     let of = |size: Option<usize>| {
         // Batch normalisation sees parts, as with any accumulation: here it is fixed.
         let fixed = model.clone();
-        let objective = MedClip::new(fixed, config(json!({"label_values": "signed"})), None, preprocess.clone());
+        let objective = MedClip::new(fixed, config(&json!({"label_values": "signed"})), None, preprocess.clone());
         let objective = burn::module::Module::map(objective, &mut super::mgca::Fixed);
         let (grads, losses) = gradients(&objective, &labelled(6), size, &at(0), &tracked());
         let mut map = by_name(grads, &objective);

@@ -91,11 +91,11 @@ fn images_and_reports_of_a_csv_each() {
     let write = |name: &str, text: String| data::fsx::write_atomic(&place.path(name), text.as_bytes()).unwrap();
     let labels = ["Edema", "Effusion|Mass", "No Finding", "Hernia", ""];
     let mut images = "image_path,labels,patient_id\n".to_owned();
-    for i in 0..60 {
-        let picture = data::image::GrayImage { width: 33, height: 32, pixels: vec![(4 * i) as u8; 33 * 32] };
+    for i in 0..60_u8 {
+        let picture = data::image::GrayImage { width: 33, height: 32, pixels: vec![4 * i; 33 * 32] };
         data::fsx::write_atomic(&place.path(&format!("{i}.png")), &data::image::encode::png(&picture).unwrap())
             .unwrap();
-        images += &format!("{i}.png,{},p{i}\n", labels[i % 5]);
+        images.extend([&format!("{i}.png,"), labels[usize::from(i) % 5], &format!(",p{i}\n")]);
     }
     write("images.csv", images);
     let reports = "findings,impression,Effusion\nThere is pulmonary edema. No pneumothorax.,Mild edema.,0\n\
