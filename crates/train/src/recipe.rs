@@ -400,6 +400,9 @@ impl Recipe {
         if let Some((key, value, why)) = loss.fault() {
             return refuse(key, format!("{value:?}"), why);
         }
+        if self.data.pairing.pool_size == 0 {
+            return refuse("data.pairing.pool_size", "0".to_owned(), "use at least 1");
+        }
         if self.data.text != TextUnit::Sentence {
             return refuse("data.text", "report".to_owned(), "MedCLIP knows what sentences say, not whole reports");
         }

@@ -200,6 +200,9 @@ fn a_checkpoint_of_the_published_names_is_trained_on() {
     let settings = [
         "model.projection={kind = \"linear\", bias = false}",
         "model.text.pooled_layers=[1]",
+        // One head: how many there are follows from a width of 64, which every head of BERT has.
+        "model.text.hidden_size=64",
+        "model.text.num_heads=1",
         "data.sentences_per_study=2",
         "model.image.in_channels=3",
         "data.mean=[0.5, 0.5, 0.5]",
