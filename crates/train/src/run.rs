@@ -216,7 +216,7 @@ fn medclip(recipe: &Recipe, loss: &MedClipConfig, tracked: &Device) -> Result<Me
     let objective = MedClip::new(model, loss.clone(), scale, recipe.preprocess());
     if loss.labels_weight > 0.0 {
         let (image, text) = (recipe.model.image.feature_size(), recipe.model.text.feature_size());
-        return Ok(objective.with_labels(TopicHeads::new(image, text, OBSERVATIONS, device)));
+        return Ok(objective.with_labels(TopicHeads::new(image, text, OBSERVATIONS, tracked)));
     }
     Ok(objective)
 }

@@ -234,7 +234,10 @@ impl Embeds for LabelledEmbeds {
             image: next(&like.image),
             text: next(&like.text),
             labels: like.labels.as_ref().map(|old| LabelEmbeds { image: next(&old.image), text: next(&old.text) }),
-            predicted: like.predicted.as_ref().map(|old| LabelEmbeds { image: next(&old.image), text: next(&old.text) }),
+            predicted: like
+                .predicted
+                .as_ref()
+                .map(|old| LabelEmbeds { image: next(&old.image), text: next(&old.text) }),
         }
     }
 }
@@ -259,10 +262,10 @@ impl Objective for MedClip {
     fn encode(&self, batch: &LabelledPairs, _ctx: &Context) -> LabelledEmbeds {
         let image = self.model.encode_image(batch.images.clone());
         let text = self.model.encode_text(batch.texts.clone());
-        let predicted = self.labels.as_ref().map(|heads| LabelEmbeds {
-            image: heads.of_images(image.features),
-            text: heads.of_texts(text.features),
-        });
+        let predicted = self
+            .labels
+            .as_ref()
+            .map(|heads| LabelEmbeds { image: heads.of_images(image.features), text: heads.of_texts(text.features) });
         LabelledEmbeds { image: image.embeds, text: text.embeds, labels: batch.labels.clone(), predicted }
     }
 

@@ -237,7 +237,8 @@ fn the_objective_is_the_mean_over_a_sentence_and_its_copy() {
     let labels =
         LabelEmbeds { image: rows(4, 3, |i, k| (i + k).cos().round()), text: rows(4, 3, |i, k| (i * k).cos().round()) };
     let objective = objective(config(&json!({})), None);
-    let embeds = LabelledEmbeds { image: image.clone(), text: text.clone(), labels: Some(labels.clone()), predicted: None };
+    let embeds =
+        LabelledEmbeds { image: image.clone(), text: text.clone(), labels: Some(labels.clone()), predicted: None };
     let losses = objective.losses(&embeds.clone(), &at(0));
     let alike = LabelSimilarity::Dot.of(labels.image, labels.text);
     let one = |which: usize| -> SoftInfoNce {
