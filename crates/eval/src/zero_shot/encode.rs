@@ -18,6 +18,9 @@ const SENTENCES: usize = 64;
 /// Images whose embeddings are held at once, about: memory does not grow with the number of images but for their scores.
 const IMAGES: usize = 4096;
 
+/// Token ids of a sentence and the rows that have it.
+type Encoded = (Vec<u32>, Vec<usize>);
+
 /// A model as classifier.
 #[derive(Debug)]
 pub(super) struct Classifier<'a> {
@@ -67,7 +70,9 @@ impl Classifier<'_> {
             }
             Ok(())
         })?;
-        scores.iter_mut().for_each(|scores| rule.finish(scores));
+        for scores in &mut scores {
+            rule.finish(scores);
+        }
         Ok(scores)
     }
 
@@ -88,7 +93,7 @@ impl Classifier<'_> {
     fn sentences(&self, lists: &[&[&str]], raw: bool, tools: &Tools) -> Result<(usize, Vec<f32>)> {
         let TextTower { model, tokenizer, max_tokens, device } = self.text;
         // By length with padding: every batch is as wide as its texts are to be, whatever else is in it.
-        let mut by_length: BTreeMap<usize, Vec<(Vec<u32>, Vec<usize>)>> = BTreeMap::new();
+        let mut by_length: BTreeMap<usize, Vec<Encoded>> = BTreeMap::new();
         let mut known: HashMap<(usize, Vec<u32>), usize> = HashMap::new();
         let mut count = 0;
         for list in lists {
@@ -116,7 +121,9 @@ impl Classifier<'_> {
                 width = found.len() / chunk.len();
                 vectors.resize(count * width, 0.0);
                 for ((_, rows), vector) in chunk.iter().zip(found.chunks_exact(width)) {
-                    rows.iter().for_each(|row| vectors[row * width..(row + 1) * width].copy_from_slice(vector));
+                    for row in rows {
+                        vectors[row * width..(row + 1) * width].copy_from_slice(vector);
+                    }
                 }
                 done += chunk.len();
                 tick(done)?;

@@ -74,7 +74,9 @@ impl Rule {
     /// What is left to do once all images have scores.
     pub fn finish(self, scores: &mut Scores) {
         if self == Self::ZScore {
-            scores.iter_mut().for_each(|of_class| z_scores(of_class));
+            for of_class in scores {
+                z_scores(of_class);
+            }
         }
     }
 }
@@ -102,7 +104,9 @@ pub fn z_scores(scores: &mut [f64]) {
     let deviation = (scores.iter().map(|score| (score - mean).powi(2)).sum::<f64>() / count).sqrt();
     // What is left of equal scores is the rounding of their mean.
     let is_flat = deviation <= f64::EPSILON * mean.abs();
-    scores.iter_mut().for_each(|score| *score = if is_flat { 0.0 } else { (*score - mean) / deviation });
+    for score in scores {
+        *score = if is_flat { 0.0 } else { (*score - mean) / deviation };
+    }
 }
 
 /// Rows of the sentences of a class.
