@@ -53,6 +53,17 @@ impl TextBatch {
         Self { len: encoded.len(), tokens, input_ids, attention_mask }
     }
 
+    /// Some of the texts, padded as all of them are.
+    fn range(&self, start: usize, end: usize) -> Self {
+        let ids = start * self.tokens..end * self.tokens;
+        Self {
+            len: end - start,
+            tokens: self.tokens,
+            input_ids: self.input_ids[ids.clone()].to_vec(),
+            attention_mask: self.attention_mask[ids].to_vec(),
+        }
+    }
+
     /// Memory that its token ids and masks take.
     pub fn bytes(&self) -> usize {
         size_of_val(self.input_ids.as_slice()) + size_of_val(self.attention_mask.as_slice())
@@ -72,22 +83,26 @@ pub struct PairBatch {
     pub sentences: usize,
     /// `B * S` texts; the first `S` belong to the first study.
     pub texts: TextBatch,
+    /// Sentences beside whole reports, as many of each study, where the loader was asked for them.
+    pub beside: TextBatch,
     /// Topics of each report, where the loader was asked for them; `[B, W]`, row-major.
     pub topics: Vec<f32>,
     /// Number of classes (`K`).
     pub classes: usize,
     /// 1, 0, or NaN where a class is not labelled; `[B, K]`, row-major.
     pub labels: Vec<f32>,
+    /// What the texts of each study say of the same classes, where they are not its own; `[B, K]` or empty, row-major.
+    pub text_labels: Vec<f32>,
     /// Index of each study in the data set.
     pub studies: Vec<u32>,
 }
 
 impl PairBatch {
-    /// Memory that everything in it takes: images, texts, topics, labels and the numbers of the studies.
+    /// Memory that everything in it takes: images, texts, topics, labels of both and the numbers of the studies.
     pub fn bytes(&self) -> usize {
-        let floats: usize =
-            [&self.images, &self.topics, &self.labels].map(|part| size_of_val(part.as_slice())).iter().sum();
-        floats + self.texts.bytes() + size_of_val(self.studies.as_slice())
+        let floats = [&self.images, &self.topics, &self.labels, &self.text_labels];
+        let floats: usize = floats.map(|part| size_of_val(part.as_slice())).iter().sum();
+        floats + self.texts.bytes() + self.beside.bytes() + size_of_val(self.studies.as_slice())
     }
 
     /// Splits into parts of at most `size` studies (at least one), in order.
@@ -98,21 +113,19 @@ impl PairBatch {
 
     fn range(&self, start: usize, end: usize) -> Self {
         let pixels = self.size * self.size;
-        let (s, t) = (self.sentences, self.texts.tokens);
+        let texts = |all: &TextBatch| all.range(start * all.len / self.len, end * all.len / self.len);
+        let rows = |all: &[f32]| all[start * all.len() / self.len..end * all.len() / self.len].to_vec();
         Self {
             len: end - start,
             size: self.size,
             images: self.images[start * pixels..end * pixels].to_vec(),
-            sentences: s,
-            texts: TextBatch {
-                len: (end - start) * s,
-                tokens: t,
-                input_ids: self.texts.input_ids[start * s * t..end * s * t].to_vec(),
-                attention_mask: self.texts.attention_mask[start * s * t..end * s * t].to_vec(),
-            },
-            topics: self.topics[start * self.topics.len() / self.len..end * self.topics.len() / self.len].to_vec(),
+            sentences: self.sentences,
+            texts: texts(&self.texts),
+            beside: texts(&self.beside),
+            topics: rows(&self.topics),
             classes: self.classes,
-            labels: self.labels[start * self.classes..end * self.classes].to_vec(),
+            labels: rows(&self.labels),
+            text_labels: rows(&self.text_labels),
             studies: self.studies[start..end].to_vec(),
         }
     }
@@ -160,9 +173,11 @@ mod tests {
             images: vec![0.5],
             sentences: 0,
             texts: TextBatch::default(),
+            beside: TextBatch::default(),
             topics: Vec::new(),
             classes: 0,
             labels: Vec::new(),
+            text_labels: Vec::new(),
             studies: vec![4],
         };
         for size in [0, 1, 9] {
@@ -178,18 +193,22 @@ mod tests {
             images: vec![0.0, 1.0, 2.0],
             sentences: 2,
             texts: TextBatch::from_ids(&[vec![1], vec![2], vec![3], vec![4], vec![5], vec![6]], 0),
+            beside: TextBatch::from_ids(&[vec![7, 7], vec![8], vec![9]], 0),
             topics: vec![0.0, 1.0, 1.0, 0.0, 1.0, 1.0],
             classes: 1,
             labels: vec![1.0, 0.0, 1.0],
+            text_labels: vec![0.0, 1.0, 1.0],
             studies: vec![9, 8, 7],
         };
-        // 3 pixels, 6 ids, 6 marks of the mask, 6 topics, 3 labels and 3 studies of 4 bytes each.
-        assert_eq!((batch.bytes(), batch.texts.bytes()), (27 * 4, 12 * 4));
+        // 3 pixels, 12 ids, 12 marks of the mask, 6 topics, twice 3 labels and 3 studies of 4 bytes each.
+        assert_eq!((batch.bytes(), batch.texts.bytes(), batch.beside.bytes()), (42 * 4, 12 * 4, 12 * 4));
         let parts = batch.micro_batches(2);
-        assert_eq!(parts.iter().map(PairBatch::bytes).sum::<usize>(), 27 * 4);
+        assert_eq!(parts.iter().map(PairBatch::bytes).sum::<usize>(), 42 * 4);
         assert_eq!(parts.iter().map(|p| p.len).collect::<Vec<_>>(), [2, 1]);
         assert_eq!(parts[1].texts.input_ids, [5, 6]);
+        assert_eq!(parts[1].beside.input_ids, [9, 0]);
         assert_eq!(parts[1].topics, [1.0, 1.0]);
+        assert_eq!((parts[0].text_labels.as_slice(), parts[1].text_labels.as_slice()), (&[0.0, 1.0][..], &[1.0][..]));
         assert_eq!((parts[1].images[0], parts[1].labels[0], parts[1].studies[0]), (2.0, 1.0, 7));
     }
 }

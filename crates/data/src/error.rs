@@ -26,6 +26,9 @@ pub type Result<T, E = DataError> = std::result::Result<T, E>;
 /// How many faults of one kind are printed; the rest is counted.
 pub const MAX_PRINTED_FAULTS: usize = 20;
 
+/// How alike a column has to be to be proposed for one that is missing (Jaro-Winkler).
+const LIKENESS: f64 = 0.8;
+
 /// Everything that reading, checking and batching of data can fail with.
 #[derive(Debug, Error)]
 pub enum DataError {
@@ -76,7 +79,7 @@ pub enum DataError {
     /// A manifest lacks a column.
     #[error(
         "{}: no column \"{column}\"; {}",
-        file.display(), Header(found, option)
+        file.display(), Header { names: found, option, wanted: column }
     )]
     Column {
         /// The manifest.
@@ -233,12 +236,16 @@ impl fmt::Display for CauseList<'_> {
     }
 }
 
-/// The columns of a header and the option that names one of them, for messages.
-struct Header<'a>(&'a [String], &'a str);
+/// The columns of a header, the option that names one of them and the name that it lacks, for messages.
+struct Header<'a> {
+    names: &'a [String],
+    option: &'a str,
+    wanted: &'a str,
+}
 
 impl fmt::Display for Header<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(names, option) = self;
+        let Self { names, option, wanted } = self;
         if names.is_empty() {
             return f.write_str("the file is empty");
         }
@@ -247,7 +254,10 @@ impl fmt::Display for Header<'_> {
         }
         let shown: Vec<String> = names.iter().take(MAX_PRINTED_FAULTS).map(|name| format!("{name:?}")).collect();
         let more = if names.len() > shown.len() { ", ..." } else { "" };
-        write!(f, "the header has {}{more}. Name the right one with {option}", shown.join(", "))
+        let near = |name: &&String| strsim::jaro_winkler(&name.to_lowercase(), &wanted.to_lowercase());
+        let nearest = names.iter().max_by(|a, b| near(a).total_cmp(&near(b))).filter(|name| near(name) > LIKENESS);
+        let nearest = nearest.map_or_else(String::new, |name| format!("; {name:?} is the nearest"));
+        write!(f, "the header has {}{more}{nearest}. Name the right one with {option}", shown.join(", "))
     }
 }
 

@@ -8,6 +8,7 @@ pub mod fsx;
 pub mod image;
 pub mod label;
 pub mod loader;
+pub mod pairing;
 pub mod phi;
 pub mod prepare;
 pub mod prompt;

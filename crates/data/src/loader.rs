@@ -1,7 +1,7 @@
 //! Training batches: a pure function of (seed, step), whatever the number of workers.
 //!
-//! Each worker owns every n-th batch and a queue, and the consumer takes from the queues in turn: the order never depends
-//! on timing, the bytes that wait are bounded, and starting at step `k` costs no more than starting at zero.
+//! Each worker owns every n-th batch and a queue, and the consumer takes from the queues in turn: the order never
+//! depends on timing, the bytes that wait are bounded, and starting at step `k` costs no more than starting at zero.
 //!
 //! A batch never holds two images of one study, so that an image is never contrasted with the report that it belongs
 //! to: a study shows one of its images at a time, samples of one study (where a source makes a sample of every image)
@@ -9,6 +9,7 @@
 
 mod apart;
 mod run;
+mod unpaired;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,11 +17,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use self::apart::Apart;
 pub use self::run::LoaderRun;
+use self::unpaired::Unpaired;
 use crate::batch::{PairBatch, TextBatch};
 use crate::error::{DataError, ImageFault, Result};
 use crate::fsx;
 use crate::image::Plane;
 use crate::image::augment::{AugmentConfig, AugmentParams};
+use crate::pairing::{Corpus, values};
 use crate::record::{Dataset, ImageSource, Phi, SampleRef, Study};
 use crate::report::topics::Topics;
 use crate::report::words::Denials;
@@ -52,6 +55,8 @@ pub struct LoaderConfig {
     pub sentences: usize,
     /// Whether a study's text is its whole report instead of sentences drawn from it.
     pub whole_reports: bool,
+    /// Sentences drawn beside each whole report, for [`PairBatch::beside`].
+    pub sentences_beside: usize,
     /// Longest text in tokens.
     pub max_tokens: usize,
     /// Augmentation; `None` shows every image as evaluation does.
@@ -60,8 +65,8 @@ pub struct LoaderConfig {
     pub shuffle_pairs: bool,
     /// Threads that prepare batches; 0 prepares them on the caller's thread.
     pub num_workers: usize,
-    /// Bytes of batches that wait ([`PairBatch::bytes`]) at which workers stop: each begins another while fewer wait, or
-    /// while none of its own does.
+    /// Bytes of batches that wait ([`PairBatch::bytes`]) at which workers stop: each begins another while fewer wait,
+    /// or while none of its own does.
     pub prefetch_bytes: usize,
     /// Largest fraction of unreadable studies before training stops; one is allowed unless this is 0.
     pub max_bad_fraction: f64,
@@ -81,11 +86,15 @@ struct Shared {
     store: ImageStore,
     tokenizer: Arc<Tokenizer>,
     config: LoaderConfig,
-    /// Token ids of what texts of a study are drawn from: its sentences, or its report alone.
+    /// Token ids of the sentences of a study, where any are drawn.
     ids: Vec<Vec<Vec<u32>>>,
+    /// Token ids of whole reports, where they are shown.
+    reports: Vec<Vec<u32>>,
     topics: Option<Arc<Topics>>,
     /// Topics of the report of every study; empty where there are none.
     study_topics: Vec<Vec<f32>>,
+    /// Texts that are not those of the studies.
+    unpaired: Option<Unpaired>,
     /// Study whose report each study is paired with.
     partner: Vec<u32>,
     /// Which samples are of one study.
@@ -102,13 +111,41 @@ impl Loader {
     /// If fewer studies remain than fit into a batch, if one has so many samples that two must share a batch, or if a
     /// text cannot be tokenised.
     pub fn new(
-        mut dataset: Dataset,
+        dataset: Dataset,
         source_size: usize,
         cache_bytes: usize,
         tokenizer: Arc<Tokenizer>,
         config: LoaderConfig,
     ) -> Result<Self> {
-        if config.sentences > 0 {
+        Self::with(dataset, (source_size, cache_bytes), tokenizer, config, None)
+    }
+
+    /// A loader over the images of `dataset`, each beside a sentence of `corpus` that shares a finding with it. Labels
+    /// are those of the 14 observations, for images and for texts; of the texts of a study all but the first are the
+    /// same sentence in other words.
+    ///
+    /// # Errors
+    /// As [`Loader::new`], and where the classes of the images stand for no observation.
+    pub fn unpaired(
+        dataset: Dataset,
+        source_size: usize,
+        cache_bytes: usize,
+        tokenizer: Arc<Tokenizer>,
+        config: LoaderConfig,
+        corpus: Arc<Corpus>,
+    ) -> Result<Self> {
+        let dataset = corpus.observed(dataset)?;
+        Self::with(dataset, (source_size, cache_bytes), tokenizer, config, Some(corpus))
+    }
+
+    fn with(
+        mut dataset: Dataset,
+        (source_size, cache_bytes): (usize, usize),
+        tokenizer: Arc<Tokenizer>,
+        config: LoaderConfig,
+        corpus: Option<Arc<Corpus>>,
+    ) -> Result<Self> {
+        if config.sentences > 0 && corpus.is_none() {
             dataset.studies.retain(|study| !study.sentences.is_empty());
             if dataset.studies.is_empty() {
                 let what = "no study has a text to learn from. Images alone train with objective.kind = \"supervised\"";
@@ -130,8 +167,10 @@ impl Loader {
             study.sentences.iter().map(|sentence| ids(sentence.expose())).collect()
         };
         // Topics are learned from sentences, whatever a text is.
-        let by_sentence = !config.whole_reports || !matches!(config.topics, TopicSource::None);
-        let ids: Vec<Vec<Vec<u32>>> = if config.sentences > 0 && by_sentence {
+        let by_sentence =
+            !config.whole_reports || config.sentences_beside > 0 || !matches!(config.topics, TopicSource::None);
+        let has_texts = config.sentences > 0 && corpus.is_none();
+        let ids: Vec<Vec<Vec<u32>>> = if has_texts && by_sentence {
             dataset.studies.iter().map(encode).collect::<Result<_>>()?
         } else {
             Vec::new()
@@ -142,19 +181,20 @@ impl Loader {
             TopicSource::Given(topics) => Some(Arc::clone(topics)),
         };
         let study_topics = topics.iter().flat_map(|topics| ids.iter().map(|report| topics.of(report))).collect();
-        let ids = if config.sentences > 0 && config.whole_reports {
-            let whole = |study: &Study| -> Result<Vec<Vec<u32>>> {
+        let reports = if has_texts && config.whole_reports {
+            let whole = |study: &Study| -> Result<Vec<u32>> {
                 let sentences: Vec<&str> = study.sentences.iter().map(|sentence| sentence.expose().as_str()).collect();
-                Ok(vec![tokenizer.encode(&sentences.join(" "), config.max_tokens)?.input_ids])
+                Ok(tokenizer.encode(&sentences.join(" "), config.max_tokens)?.input_ids)
             };
             dataset.studies.iter().map(whole).collect::<Result<_>>()?
         } else {
-            ids
+            Vec::new()
         };
         let n = dataset.studies.len();
         let partner = if config.shuffle_pairs { derangement(config.seed, n) } else { permutation_identity(n) };
         let store = ImageStore::new(&dataset, source_size, cache_bytes);
         let apart = Apart::new(&dataset.studies);
+        let unpaired = corpus.map(|corpus| Unpaired::new(&dataset, corpus));
         let order = Mutex::new((u64::MAX, Arc::new(Vec::new())));
         let quarantine = Mutex::new(BTreeMap::new());
         let loader = Self {
@@ -164,8 +204,10 @@ impl Loader {
                 tokenizer,
                 config,
                 ids,
+                reports,
                 topics,
                 study_topics,
+                unpaired,
                 partner,
                 apart,
                 order,
@@ -187,8 +229,9 @@ impl Loader {
         &self.shared.store
     }
 
-    /// SHA-256 of what batches are drawn from: patients, studies, names of images, sentences and labels, in order. Two
-    /// data sets that differ in any of them differ here, and one that was moved is the same.
+    /// SHA-256 of what batches are drawn from: patients, studies, names of images, sentences and labels, in order, and
+    /// the texts that stand beside the images. Two data sets that differ in any of them differ here, and one that was
+    /// moved is the same.
     pub fn fingerprint(&self) -> String {
         let mut digest = String::new();
         for study in &self.shared.dataset.studies {
@@ -196,6 +239,9 @@ impl Loader {
             let sentences: Vec<&String> = study.sentences.iter().map(Phi::expose).collect();
             let images: Vec<String> = study.images.iter().map(ImageSource::fingerprint).collect();
             digest = fsx::sha256_hex(format!("{digest}{ids:?}{images:?}{:?}{sentences:?}", study.labels).as_bytes());
+        }
+        if let Some(unpaired) = &self.shared.unpaired {
+            digest = fsx::sha256_hex(format!("{digest}{}", unpaired.corpus.fingerprint()).as_bytes());
         }
         digest
     }
@@ -277,35 +323,53 @@ impl Shared {
             images: Vec::with_capacity(config.batch_size * config.image_size * config.image_size),
             sentences: config.sentences,
             texts: TextBatch::default(),
+            beside: TextBatch::default(),
             topics: Vec::new(),
             classes: self.dataset.classes.len(),
             labels: Vec::with_capacity(config.batch_size * self.dataset.classes.len()),
+            text_labels: Vec::new(),
             studies: Vec::with_capacity(config.batch_size),
         };
         let mut texts = Vec::with_capacity(config.batch_size * config.sentences);
+        let mut beside = Vec::with_capacity(config.batch_size * config.sentences_beside);
         // Studies that the batch holds or is to hold: no substitute may be one of them.
         let mut taken: BTreeSet<u32> = planned.iter().map(|&study| self.apart.study(study as usize)).collect();
         for &study in planned {
             let (study, plane) = self.readable(study as usize, epoch, &mut taken)?;
             batch.images.extend_from_slice(&plane.data);
-            if config.sentences > 0 {
-                texts.extend(self.draw_sentences(study, epoch));
+            let mut labelled = study;
+            if let Some(unpaired) = &self.unpaired {
+                labelled = self.partner[study] as usize;
+                let place = (study, labelled);
+                let drawn = unpaired.beside(&self.dataset, config, &self.tokenizer, epoch, place)?;
+                texts.extend(drawn.texts);
+                batch.text_labels.extend(values(&drawn.labels));
+            } else if config.sentences > 0 {
+                self.draw_texts(study, epoch, &mut texts, &mut beside);
                 batch.topics.extend(self.study_topics.get(self.partner[study] as usize).into_iter().flatten());
             }
-            let value = |label: &Option<bool>| label.map_or(f32::NAN, |positive| f32::from(u8::from(positive)));
-            batch.labels.extend(self.dataset.studies[study].labels.iter().map(value));
+            batch.labels.extend(values(&self.dataset.studies[labelled].labels));
             batch.studies.push(u32::try_from(study).unwrap_or(u32::MAX));
         }
         batch.texts = TextBatch::from_ids(&texts, self.tokenizer.pad_id());
+        batch.beside = TextBatch::from_ids(&beside, self.tokenizer.pad_id());
         Ok(batch)
     }
 
-    /// Token ids of sentences of a study's report: different ones as long as there are enough.
-    fn draw_sentences(&self, study: usize, epoch: u64) -> Vec<Vec<u32>> {
-        let report = &self.ids[self.partner[study] as usize];
-        let mut order: Vec<usize> = (0..report.len()).collect();
+    /// Draws the texts of a study and those beside them: sentences of its report, different ones as long as there are
+    /// enough, or the whole report.
+    fn draw_texts(&self, study: usize, epoch: u64, texts: &mut Vec<Vec<u32>>, beside: &mut Vec<Vec<u32>>) {
+        let partner = self.partner[study] as usize;
+        let sentences = self.ids.get(partner).map_or(&[][..], Vec::as_slice);
+        let mut order: Vec<usize> = (0..sentences.len()).collect();
         stream(self.config.seed, Purpose::Sentence, epoch, study as u64).shuffle(&mut order);
-        order.iter().cycle().take(self.config.sentences).map(|&sentence| report[sentence].clone()).collect()
+        let drawn = order.into_iter().cycle().map(|sentence| sentences[sentence].clone());
+        if self.config.whole_reports {
+            texts.push(self.reports[partner].clone());
+            beside.extend(drawn.take(self.config.sentences_beside));
+        } else {
+            texts.extend(drawn.take(self.config.sentences));
+        }
     }
 
     /// The image of a study, or of its deterministic substitute where it cannot be read. Every study that is tried is

@@ -137,6 +137,15 @@ impl Prompts {
         PromptSet::phantom().prompts
     }
 
+    /// Built-in prompts of the observations of CheXpert but "No Finding", in the order of [`crate::label::CHEXPERT14`].
+    ///
+    /// # Panics
+    /// Never: a test reads the built-in text.
+    #[expect(clippy::expect_used, reason = "the text is part of the program and tested")]
+    pub fn observations() -> Self {
+        Self::parse(include_str!("../assets/prompts/observations.toml")).expect("the built-in prompt set is valid")
+    }
+
     /// The prompts of a class.
     pub fn class(&self, name: &str) -> Option<&ClassPrompts> {
         self.classes.iter().find(|c| c.name == name)
@@ -164,6 +173,16 @@ mod tests {
         }
         assert_eq!(prompts.class("edema"), Some(&prompts.classes[4]));
         assert_eq!(prompts.class("fibrosis"), None);
+    }
+
+    #[test]
+    fn the_built_in_prompts_of_observations_are_in_their_order() {
+        let prompts = Prompts::observations();
+        let names: Vec<&str> = prompts.classes.iter().map(|c| c.name.as_str()).collect();
+        assert_eq!(names, crate::label::CHEXPERT14[1..]);
+        for class in &prompts.classes {
+            assert!(class.positive.len() >= 3 && class.negative.len() >= 3, "{}", class.name);
+        }
     }
 
     #[test]

@@ -37,6 +37,10 @@ pub enum Purpose {
     Control = 14,
     /// Which patches of an image a loss sees.
     Patches = 15,
+    /// Which sentences of an observation an epoch may draw.
+    Pool = 20,
+    /// How a sentence is put in other words.
+    Rewording = 21,
     /// Which prompts of a class stand for it.
     Prompts = 30,
 }

@@ -35,6 +35,7 @@ impl Phantoms {
             image_size: data.image_size,
             sentences: data.sentences_per_study,
             whole_reports: false,
+            sentences_beside: 0,
             max_tokens: data.max_tokens,
             augment: Some(data.augment.clone()),
             shuffle_pairs: false,

@@ -6,6 +6,10 @@ mod contract;
 mod info_nce;
 #[path = "../../train/tests/it/logit_scale.rs"]
 mod logit_scale;
+#[path = "../../train/tests/it/medclip.rs"]
+mod medclip;
+#[path = "../../train/tests/it/medclip_trajectory.rs"]
+mod medclip_trajectory;
 #[path = "../../train/tests/it/mgca.rs"]
 mod mgca;
 #[path = "../../train/tests/it/mgca_trajectory.rs"]

@@ -274,6 +274,17 @@ mod tests {
         }
     }
 
+    /// `methods.md`, section 10.
+    #[test]
+    fn warm_up_and_cosine_are_those_of_medclip() {
+        let schedule = Schedule::WarmupCosine { warmup_steps: 100, final_fraction: 0.0 };
+        let steps = [0, 1, 50, 100, 550, 999];
+        for (step, lr) in steps.into_iter().zip([0.0, 2e-7, 1e-5, 2e-5, 1e-5, 6.092_342e-11]) {
+            let found = 2e-5 * schedule.factor(step, 1000);
+            assert!((found - lr).abs() <= 1e-6 * lr, "{found} at {step}, not {lr}");
+        }
+    }
+
     #[test]
     fn warm_up_rises_linearly_and_the_cosine_ends_at_its_fraction() {
         let schedule = Schedule::WarmupCosine { warmup_steps: 100, final_fraction: 0.1 };

@@ -10,6 +10,7 @@ pub mod explain;
 pub mod export;
 pub mod linear_probe;
 pub mod metric;
+pub mod plot;
 pub mod pointing;
 pub mod predict;
 pub mod prototypes;

@@ -92,9 +92,11 @@ fn batch(size: usize) -> PairBatch {
         images: (0..PAIRS * size * size).map(|i| (i % 251) as f32 / 251.0).collect(),
         sentences: 1,
         texts: TextBatch::from_ids(&ids, 0),
+        beside: TextBatch::default(),
         topics: Vec::new(),
         classes: 0,
         labels: Vec::new(),
+        text_labels: Vec::new(),
         studies: (0..).take(PAIRS).collect(),
     }
 }

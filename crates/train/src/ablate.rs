@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use data::error::DataError;
 use engine::config::Layer;
-use engine::table::{Align, Table, interval, number};
+use engine::table::{Align, Table};
 use serde_json::{Map, Value};
 
+use crate::comparison::cells;
 use crate::error::TrainError;
 
 /// Names of the losses in the paper and the keys of their weights.
@@ -21,10 +21,11 @@ const FIGURES: [(&str, &str); 3] = [
 ];
 
 /// Trains with every choice of at least one loss, in folders of `out` that are named after it, and compares the figures. `train`
-/// gets what a choice sets in the recipe and its folder; those that are finished are not asked for again.
+/// gets what a choice sets in the recipe and its folder, and returns the figures; of a run that was finished before it
+/// returns those.
 ///
 /// # Errors
-/// What `train` fails with; a folder whose figures cannot be read.
+/// What `train` fails with.
 pub fn table(
     out: &Path,
     json: bool,
@@ -35,12 +36,8 @@ pub fn table(
         let chosen = |i: usize| choice >> i & 1 == 1;
         let names: Vec<&str> = (0..LOSSES.len()).filter(|i| chosen(*i)).map(|i| LOSSES[i].0).collect();
         let folder = out.join(names.join("-").to_lowercase());
-        let figures = if let Some(figures) = finished(&folder)? {
-            figures
-        } else {
-            let off = (0..LOSSES.len()).filter(|i| !chosen(*i)).map(|i| format!("{}=0.0", LOSSES[i].1));
-            train(off.map(|text| Layer::set(&text)).collect::<Result<_, _>>()?, &folder)?
-        };
+        let off = (0..LOSSES.len()).filter(|i| !chosen(*i)).map(|i| format!("{}=0.0", LOSSES[i].1));
+        let figures = train(off.map(|text| Layer::set(&text)).collect::<Result<_, _>>()?, &folder)?;
         all.insert(names.join(" + "), figures);
     }
     if json {
@@ -50,28 +47,8 @@ pub fn table(
     columns.extend(FIGURES.iter().flat_map(|(heading, _)| [(*heading, Align::Right), ("95 % interval", Align::Left)]));
     let mut table = Table::new(&columns);
     for (names, figures) in &all {
-        let figure = |at: &str, key: &str| figures.pointer(at)?.get(key)?.as_f64();
-        let cells = FIGURES.iter().flat_map(|(_, at)| {
-            let value = figure(at, "value").map_or_else(|| "-".to_owned(), number);
-            let range = figure(at, "low").zip(figure(at, "high"));
-            [value, range.map_or_else(String::new, |(low, high)| interval(low, high))]
-        });
+        let cells = FIGURES.iter().flat_map(|(_, at)| cells(figures, at));
         table.row(std::iter::once(names.clone()).chain(cells));
     }
     Ok(format!("{table}\n"))
-}
-
-/// The figures of a run that was finished before.
-fn finished(folder: &Path) -> Result<Option<Value>, TrainError> {
-    let path = folder.join("eval.json");
-    if !path.is_file() {
-        return Ok(None);
-    }
-    let bytes = data::fsx::read_capped(&path, 16 << 20)?;
-    let figures = serde_json::from_slice(&bytes).map_err(|error| DataError::Io {
-        action: "read the figures of",
-        path,
-        source: error.into(),
-    })?;
-    Ok(Some(figures))
 }

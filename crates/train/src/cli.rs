@@ -1,6 +1,6 @@
 //! The command line of `train`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use clap::Parser;
@@ -14,7 +14,9 @@ use engine::run_dir::RunDir;
 use serde_json::Value;
 
 use crate::ablate;
+use crate::comparison;
 use crate::dry_run;
+use crate::efficiency;
 use crate::error::TrainError;
 use crate::recipe::{Resolved, resolve};
 use crate::resume::{self, Resume};
@@ -53,6 +55,10 @@ pub struct Args {
     /// are kept when it is started again.
     #[arg(long, requires = "out", conflicts_with_all = ["dry_run", "print_config"])]
     ablate: bool,
+    /// Trains small recipes of every method on more and more images, in folders below --out, and compares them in a table and
+    /// a chart. Finished runs are kept when it is started again, and a stopped one goes on.
+    #[arg(long, requires = "out", conflicts_with_all = ["recipe", "ablate", "dry_run", "print_config", "resume"])]
+    efficiency: bool,
     /// auto goes on with an unfinished run in --out, never refuses one, and a run folder goes on with that run.
     #[arg(long, default_value = "auto", value_name = "auto|never|RUN")]
     resume: Resume,
@@ -109,7 +115,7 @@ impl Args {
             return Ok((run, true));
         }
         let recipe = self.recipe();
-        let name = std::path::Path::new(&recipe).file_stem().map(std::ffi::OsStr::to_owned).unwrap_or_default();
+        let name = Path::new(&recipe).file_stem().map(std::ffi::OsStr::to_owned).unwrap_or_default();
         Ok(match &self.out {
             Some(path) if self.resume == Resume::Auto && RunDir::is_unfinished(path) => (RunDir::open(path)?, true),
             Some(path) => (RunDir::create(path)?, false),
@@ -129,6 +135,16 @@ pub fn main(args: &Args) -> Result<String, TrainError> {
         // Before its configuration is looked for, so that a wrong folder is named as one.
         RunDir::open(path)?;
     }
+    if let Some(out) = args.out.as_ref().filter(|_| args.efficiency) {
+        for method in efficiency::METHODS {
+            // What cannot be set is to be said before the first run and not after hours.
+            resolve(method, &args.overrides()?)?;
+        }
+        let device = args.device.parse::<DeviceSpec>()?.open()?;
+        return efficiency::compare(out, args.json, |recipe, set, path| {
+            figures(args, recipe, set, path, &device, &log)
+        });
+    }
     let resolved: Resolved = resolve(&args.recipe(), &args.overrides()?)?;
     if args.print_config {
         return Ok(resolved.layered.annotate(&resolved.recipe)?);
@@ -139,16 +155,12 @@ pub fn main(args: &Args) -> Result<String, TrainError> {
     }
     if let Some(out) = args.out.as_ref().filter(|_| args.ablate) {
         return ablate::table(out, args.json, |losses, path| {
-            let overrides: Vec<Layer> = args.overrides()?.into_iter().chain(losses).collect();
-            let resolved = resolve(&args.recipe(), &overrides)?;
-            let (run_dir, goes_on) =
-                if RunDir::is_unfinished(path) { (RunDir::open(path)?, true) } else { (RunDir::create(path)?, false) };
-            train(args, &resolved, &device, run_dir, goes_on, &log)
+            figures(args, &args.recipe(), losses, path, &device, &log)
         });
     }
     let (run_dir, goes_on) = args.run_dir()?;
     let path = run_dir.path().to_owned();
-    let figures = train(args, &resolved, &device, run_dir, goes_on, &log)?;
+    let figures = train(args, &args.recipe(), &resolved, &device, (run_dir, goes_on), &log)?;
     if args.json {
         return Ok(format!("{figures:#}\n"));
     }
@@ -156,13 +168,36 @@ pub fn main(args: &Args) -> Result<String, TrainError> {
     Ok(format!("{}\n{}\nconfiguration {}\n", eval::show::table(&figures), path.display(), &hash[..12]))
 }
 
+/// The figures of one run among several that are compared: those of a finished one, else by training, from where it stopped.
+/// `set` goes on top of what was set on the command line.
+fn figures(
+    args: &Args,
+    recipe: &str,
+    set: Vec<Layer>,
+    path: &Path,
+    device: &(Device, String),
+    log: &LogFile,
+) -> Result<Value, TrainError> {
+    let overrides: Vec<Layer> = args.overrides()?.into_iter().chain(set).collect();
+    let resolved = resolve(recipe, &overrides)?;
+    if let Some(figures) = comparison::finished(path)? {
+        if !args.force_resume {
+            resume::compare(&RunDir::open(path)?, &resolved.recipe, &device.1)?;
+        }
+        return Ok(figures);
+    }
+    let unfinished = RunDir::is_unfinished(path);
+    let run_dir = if unfinished { RunDir::open(path)? } else { RunDir::create(path)? };
+    train(args, recipe, &resolved, device, (run_dir, unfinished), log)
+}
+
 /// Trains and evaluates in a folder; its figures.
 fn train(
     args: &Args,
+    recipe: &str,
     resolved: &Resolved,
     device: &(Device, String),
-    run_dir: RunDir,
-    goes_on: bool,
+    (run_dir, goes_on): (RunDir, bool),
     log: &LogFile,
 ) -> Result<Value, TrainError> {
     let _lock = run_dir.lock()?;
@@ -172,7 +207,7 @@ fn train(
     // Before any other file: a folder with a configuration is a run to go on with, whenever it is killed.
     run_dir.write_config(&config::to_toml(&resolved.recipe)?)?;
     log.attach(&run_dir.log())?;
-    tracing::info!(recipe = args.recipe(), run = %run_dir.path().display(), device = %device.1, "run");
+    tracing::info!(recipe, run = %run_dir.path().display(), device = %device.1, "run");
     let options = RunOptions { run: run_dir, ui: args.ui, device: device.clone(), goes_on, force: args.force_resume };
     run(resolved, &options)
 }

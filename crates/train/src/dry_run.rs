@@ -24,6 +24,11 @@ pub fn dry_run(resolved: &Resolved, device: &(Device, String)) -> Result<String,
         let _ =
             writeln!(text, "{name:<12}{:>8} studies {images:>8} images {sentences:>8} sentences", part.studies.len());
     }
+    if let Some(texts) = &recipe.data.texts {
+        let texts = texts.read()?;
+        let sentences: usize = texts.reports.iter().map(|report| report.sentences.len()).sum();
+        let _ = writeln!(text, "texts       {:>8} reports {sentences:>25} sentences", texts.reports.len());
+    }
     let clock = Stopwatch::start();
     let (parameters, seconds) = run::time_updates(resolved, &parts, &device.0)?;
     let _ = writeln!(text, "parameters  {parameters:>8}");

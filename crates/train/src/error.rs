@@ -4,6 +4,7 @@ use data::error::DataError;
 use engine::EngineError;
 use engine::config::ConfigError;
 use eval::EvalError;
+use eval::plot::PlotError;
 
 use crate::recipe::RECIPES;
 
@@ -22,6 +23,9 @@ pub enum TrainError {
     /// Evaluation.
     #[error(transparent)]
     Eval(#[from] EvalError),
+    /// A chart.
+    #[error(transparent)]
+    Plot(#[from] PlotError),
     /// There is no such recipe.
     #[error(
         "there is no recipe \"{name}\": give a path to a recipe.toml or one of {}",
@@ -62,6 +66,7 @@ impl TrainError {
             Self::Engine(error) => error.exit_code(),
             Self::Data(error) => error.exit_code(),
             Self::Eval(error) => error.exit_code(),
+            Self::Plot(_) => 1,
             Self::Config(_) | Self::UnknownRecipe { .. } | Self::ExtendsTooDeep { .. } | Self::Setting { .. } => 2,
         }
     }

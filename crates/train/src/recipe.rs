@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use data::image::augment::AugmentConfig;
+use data::pairing::PairingConfig;
 use data::source::parts::SourceConfig;
+use data::source::texts::TextsConfig;
 use data::text::{Tokenizer, TokenizerConfig};
 use engine::Result;
 use engine::config::{Layer, Layered, Source};
@@ -17,17 +19,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
 use crate::objective::convirt::ConVirtConfig;
-use crate::objective::mgca::flavour::{Flavour, MgcaConfig};
+use crate::objective::flavour::{Difference, Flavour};
+use crate::objective::medclip::{self, MedClipConfig};
+use crate::objective::mgca::flavour::{self as mgca, MgcaConfig};
 
 /// The recipes of this project, by name.
-pub const RECIPES: [(&str, &str); 8] = [
+pub const RECIPES: [(&str, &str); 14] = [
     ("convirt-phantom", include_str!("../../../models/convirt-phantom/recipe.toml")),
     ("supervised-phantom", include_str!("../../../models/supervised-phantom/recipe.toml")),
     ("convirt-small", include_str!("../../../models/convirt-small/recipe.toml")),
+    ("convirt-mini", include_str!("../../../models/convirt-mini/recipe.toml")),
     ("mgca-phantom", include_str!("../../../models/mgca-phantom/recipe.toml")),
     ("mgca-mini", include_str!("../../../models/mgca-mini/recipe.toml")),
     ("mgca-small", include_str!("../../../models/mgca-small/recipe.toml")),
     ("mgca-rn50", include_str!("../../../models/mgca-rn50/recipe.toml")),
+    ("medclip-phantom", include_str!("../../../models/medclip-phantom/recipe.toml")),
+    ("medclip-mini", include_str!("../../../models/medclip-mini/recipe.toml")),
+    ("medclip-small", include_str!("../../../models/medclip-small/recipe.toml")),
+    ("medclip-rn50", include_str!("../../../models/medclip-rn50/recipe.toml")),
+    ("medclip-swin", include_str!("../../../models/medclip-swin/recipe.toml")),
     ("convirt-rn50", include_str!("../../../models/convirt-rn50/recipe.toml")),
 ];
 
@@ -104,7 +114,11 @@ pub struct DataSection {
     /// What a text is.
     #[serde(default, skip_serializing_if = "TextUnit::is_sentence")]
     pub text: TextUnit,
-    /// Texts drawn per study and update; 1 in the papers.
+    /// Sentences drawn beside each whole report, for an objective that contrasts them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub sentences_beside_report: usize,
+    /// Texts drawn per study and update; 1 in the papers of `ConVIRT` and `MGCA`. Of `MedCLIP` all but the first are the same in
+    /// other words.
     pub sentences_per_study: usize,
     /// Longest sentence in tokens.
     pub max_tokens: usize,
@@ -119,9 +133,24 @@ pub struct DataSection {
     pub cache_mib: usize,
     /// Largest fraction of unreadable studies.
     pub max_bad_fraction: f64,
-    /// Negative control: every study gets the report of another.
+    /// Negative control: every study gets the report of another, or its labels where texts are drawn by labels.
     #[serde(default)]
     pub shuffle_pairs: bool,
+    /// Texts apart from the images (`MedCLIP`); absent: those of the studies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub texts: Option<TextsConfig>,
+    /// How images and texts come together by their labels (`MedCLIP`).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub pairing: PairingConfig,
+}
+
+fn is_default(pairing: &PairingConfig) -> bool {
+    *pairing == PairingConfig::default()
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// What a text of a study is.
@@ -165,6 +194,8 @@ pub enum ObjectiveConfig {
     Convirt(ConVirtConfig),
     /// Pairs, words and patches, and prototypes.
     Mgca(MgcaConfig),
+    /// Images and texts that are no pairs, by their labels.
+    Medclip(MedClipConfig),
     /// Labels under binary cross-entropy.
     Supervised(SupervisedConfig),
 }
@@ -230,11 +261,15 @@ fn chain(recipe: &str) -> Result<Vec<Layer>, TrainError> {
     Ok(layers)
 }
 
-/// The flavour of an objective that has flavours.
-fn flavour(table: &toml::Table) -> Option<Flavour> {
+/// The flavour of an objective that has flavours, and what it decides.
+fn flavour(table: &toml::Table) -> Option<(Flavour, &'static [Difference])> {
     let objective = table.get("objective")?;
-    objective.get("kind").filter(|kind| kind.as_str() == Some("mgca"))?;
-    objective.get("flavour")?.clone().try_into().ok()
+    let differences: &[Difference] = match objective.get("kind")?.as_str()? {
+        "mgca" => &mgca::DIFFERENCES,
+        "medclip" => &medclip::DIFFERENCES,
+        _ => return None,
+    };
+    Some((objective.get("flavour")?.clone().try_into().ok()?, differences))
 }
 
 /// A recipe with everything that was set on the command line.
@@ -257,8 +292,8 @@ pub fn resolve(recipe: &str, overrides: &[Layer]) -> Result<Resolved, TrainError
     for layer in chain(recipe)?.iter().chain(overrides) {
         layered.push(layer);
     }
-    if let Some(flavour) = flavour(layered.table()) {
-        layered.push(&flavour.fill(layered.table())?);
+    if let Some((flavour, differences)) = flavour(layered.table()) {
+        layered.push(&flavour.fill(differences, layered.table())?);
     }
     let table = layered.table().clone();
     let tokenizer_config = table.get("data").and_then(|d| d.get("tokenizer")).cloned();
@@ -335,15 +370,42 @@ impl Recipe {
                     "MGCA takes one text a study",
                 );
             }
+            if loss.sentence_weight > 0.0 && self.data.sentences_beside_report == 0 {
+                return refuse("data.sentences_beside_report", &0, "objective.sentence_weight needs at least 1");
+            }
             if self.data.max_tokens < 3 {
                 return refuse("data.max_tokens", &self.data.max_tokens, "a report needs room for a word");
             }
         }
+        self.validate_texts()?;
         let channels = self.model.image.in_channels();
         for (key, values) in [("data.mean", &self.data.mean), ("data.std", &self.data.std)] {
             if values.as_ref().is_some_and(|values| values.len() != channels) {
                 return refuse(key, values, "give one value for each of model.image.in_channels");
             }
+        }
+        Ok(())
+    }
+
+    /// Whether texts and images that are no pairs can come together.
+    fn validate_texts(&self) -> Result<(), TrainError> {
+        let refuse = |key: &'static str, value: String, why: &'static str| Err(TrainError::Setting { key, value, why });
+        let ObjectiveConfig::Medclip(loss) = &self.objective else {
+            if self.data.texts.is_some() {
+                let why = "texts apart from the images need objective.kind = \"medclip\"";
+                return refuse("data.texts", "present".to_owned(), why);
+            }
+            return Ok(());
+        };
+        if let Some((key, value, why)) = loss.fault() {
+            return refuse(key, format!("{value:?}"), why);
+        }
+        if self.data.text != TextUnit::Sentence {
+            return refuse("data.text", "report".to_owned(), "MedCLIP knows what sentences say, not whole reports");
+        }
+        if self.data.sentences_per_study == 0 {
+            let why = "use 1, or more for copies in other words";
+            return refuse("data.sentences_per_study", "0".to_owned(), why);
         }
         Ok(())
     }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::tensor::Device;
 use data::error::DataError;
-use data::loader::{Loader, LoaderConfig, TopicSource};
+use data::loader::Loader;
+use data::pairing::labels::observed;
 use data::prompt::Prompts;
-use data::record::Dataset;
 use data::rng::{Purpose, key};
 use data::source::parts::{Parts, SourceConfig};
 use data::text::Tokenizer;
@@ -33,12 +33,14 @@ use model::head::topics::TopicHeads;
 use model::image::ImageEncoder;
 use serde_json::{Map, Value, json};
 
+use crate::batches::Batches;
 use crate::error::TrainError;
 use crate::objective::convirt::ConVirt;
+use crate::objective::medclip::{MedClip, MedClipConfig};
 use crate::objective::mgca::flavour::MgcaConfig;
 use crate::objective::mgca::{Mgca, Wording};
 use crate::observe::{Recorder, Totals};
-use crate::recipe::{ObjectiveConfig, Recipe, Resolved, SupervisedConfig, TextUnit};
+use crate::recipe::{ObjectiveConfig, Recipe, Resolved, SupervisedConfig};
 use crate::resume;
 
 /// Where a run writes and how it shows progress.
@@ -56,12 +58,14 @@ pub struct RunOptions {
     pub force: bool,
 }
 
-/// Everything that both objectives need.
+/// Everything that all objectives need.
 struct Setup<'a> {
     recipe: &'a Recipe,
     tokenizer: &'a Arc<Tokenizer>,
     options: &'a RunOptions,
     parts: &'a Parts,
+    /// The texts, where they are not those of the images.
+    texts: Option<&'a str>,
     train: Loader,
     validation: Option<Loader>,
     /// Signals that ask the run to end. Before there is anything to save they end the process as usual.
@@ -82,17 +86,20 @@ pub fn run(resolved: &Resolved, options: &RunOptions) -> Result<Value, TrainErro
     for part in [&parts.train, &parts.validate, &parts.test] {
         tracing::info!(data = %part.name, studies = part.studies.len(), "part read");
     }
-    let train = loader(recipe, &resolved.tokenizer, &parts.train, None)?;
+    let batches = Batches::new(recipe, &resolved.tokenizer, &parts.train)?;
+    let train = batches.loader(&parts.train, None)?;
     let validation = match recipe.eval.every {
         0 => None,
-        _ => Some(loader(recipe, &resolved.tokenizer, &parts.validate, Some(&train))?),
+        _ => Some(batches.loader(&parts.validate, Some(&train))?),
     };
+    let texts = batches.name_of_texts();
     let interrupts = Interrupts::listen().map_err(|source| DataError::Io {
         action: "listen for signals in",
         path: run.path().to_owned(),
         source,
     })?;
-    let setup = Setup { interrupts, recipe, tokenizer: &resolved.tokenizer, options, parts: &parts, train, validation };
+    let tokenizer = &resolved.tokenizer;
+    let setup = Setup { interrupts, recipe, tokenizer, options, parts: &parts, texts, train, validation };
     options.device.0.seed(key(recipe.run.seed, Purpose::Init, 0, 0));
     let (mut figures, totals) = match &recipe.objective {
         ObjectiveConfig::Convirt(loss) => {
@@ -112,6 +119,14 @@ pub fn run(resolved: &Resolved, options: &RunOptions) -> Result<Value, TrainErro
             card.alignment = Some(loss.alignment_rules());
             let save = |path: &Path, o: &Mgca, card: &Card| engine::checkpoint::save(path, &o.model, card);
             let objective = mgca(resolved, loss, model, setup.topic_heads());
+            let totals = setup.train(objective, &card, save)?;
+            (setup.evaluate(Some(&initial))?, totals)
+        }
+        ObjectiveConfig::Medclip(loss) => {
+            let objective = medclip(recipe, loss, &options.device.0.clone().autodiff())?;
+            let initial = objective.model.image_encoder.valid();
+            let card = setup.card("medclip", Architecture::DualEncoder(recipe.model.clone()))?;
+            let save = |path: &Path, o: &MedClip, card: &Card| engine::checkpoint::save(path, &o.kept(), card);
             let totals = setup.train(objective, &card, save)?;
             (setup.evaluate(Some(&initial))?, totals)
         }
@@ -137,47 +152,13 @@ pub fn run(resolved: &Resolved, options: &RunOptions) -> Result<Value, TrainErro
     Ok(figures)
 }
 
-/// Batches of a part: augmented for training, or plain `like` the training loader for the validation loss.
-fn loader(
-    recipe: &Recipe,
-    tokenizer: &Arc<Tokenizer>,
-    part: &Dataset,
-    like: Option<&Loader>,
-) -> Result<Loader, TrainError> {
-    let data = &recipe.data;
-    let (contrast, topics) = match &recipe.objective {
-        ObjectiveConfig::Convirt(loss) => (true, loss.topics),
-        ObjectiveConfig::Mgca(loss) => (true, loss.topics),
-        ObjectiveConfig::Supervised(_) => (false, 0),
-    };
-    let config = LoaderConfig {
-        seed: recipe.run.seed,
-        batch_size: data.batch_size,
-        image_size: data.image_size,
-        sentences: if contrast { data.sentences_per_study } else { 0 },
-        whole_reports: data.text == TextUnit::Report,
-        max_tokens: data.max_tokens,
-        augment: like.is_none().then(|| data.augment.clone()),
-        shuffle_pairs: data.shuffle_pairs,
-        num_workers: data.num_workers,
-        prefetch_bytes: 64 << 20,
-        max_bad_fraction: data.max_bad_fraction,
-        topics: match like.and_then(Loader::topics) {
-            Some(learned) => TopicSource::Given(Arc::clone(learned)),
-            None if topics > 0 => TopicSource::Learn(topics),
-            None => TopicSource::None,
-        },
-    };
-    Ok(Loader::new(part.clone(), data.source_size, data.cache_mib << 20, Arc::clone(tokenizer), config)?)
-}
-
 /// Parameters of the model, and the seconds of an update after the first; nothing is kept.
 ///
 /// # Errors
 /// As a run before its second update.
 pub fn time_updates(resolved: &Resolved, parts: &Parts, device: &Device) -> Result<(usize, f64), TrainError> {
     let recipe = &resolved.recipe;
-    let loader = loader(recipe, &resolved.tokenizer, &parts.train, None)?;
+    let loader = Batches::new(recipe, &resolved.tokenizer, &parts.train)?.loader(&parts.train, None)?;
     let tracked = device.clone().autodiff();
     match &recipe.objective {
         ObjectiveConfig::Convirt(loss) => {
@@ -188,6 +169,7 @@ pub fn time_updates(resolved: &Resolved, parts: &Parts, device: &Device) -> Resu
             let model = start_weights(recipe, recipe.model.init(&tracked))?;
             time(mgca(resolved, loss, model, None), recipe, &loader, &tracked)
         }
+        ObjectiveConfig::Medclip(loss) => time(medclip(recipe, loss, &tracked)?, recipe, &loader, &tracked),
         ObjectiveConfig::Supervised(config) => {
             let model = supervised(recipe, config, &parts.train.classes).init(&tracked);
             time(Supervised::new(model, recipe.preprocess()), recipe, &loader, &tracked)
@@ -219,6 +201,18 @@ fn mgca(resolved: &Resolved, loss: &MgcaConfig, model: DualEncoder, topics: Opti
     let recipe = &resolved.recipe;
     let wording = Wording::new(&resolved.tokenizer, recipe.data.max_tokens);
     Mgca::new(model, loss.clone(), topics, wording, recipe.preprocess())
+}
+
+/// The objective with the weights and the temperature that the recipe names.
+fn medclip(recipe: &Recipe, loss: &MedClipConfig, tracked: &Device) -> Result<MedClip, TrainError> {
+    let model = start_weights(recipe, recipe.model.init(tracked))?;
+    let scale = match &recipe.init.checkpoint {
+        Some(path) => {
+            Checkpoint::read(path)?.weights.carried_number("logit_scale").map_err(engine::EngineError::from)?
+        }
+        None => None,
+    };
+    Ok(MedClip::new(model, loss.clone(), scale, recipe.preprocess()))
 }
 
 fn supervised(recipe: &Recipe, config: &SupervisedConfig, classes: &[String]) -> ImageClassifierConfig {
@@ -267,7 +261,10 @@ impl Setup<'_> {
         let mut card = Card::new(objective, architecture, self.recipe.preprocess());
         let fingerprint = self.train.fingerprint();
         card.provenance = Provenance {
-            data: vec![format!("{} sha256:{fingerprint}", self.parts.train.name)],
+            data: std::iter::once(self.parts.train.name.as_str())
+                .chain(self.texts)
+                .map(|name| format!("{name} sha256:{fingerprint}"))
+                .collect(),
             licence: self.recipe.run.licence.clone(),
             config_sha256: Some(resume::learned_sha256(self.recipe)?),
             ..Provenance::default()
@@ -381,7 +378,7 @@ impl Setup<'_> {
             interrupts: self.interrupts.clone(),
         };
         let checkpoint = Checkpoint::read(&self.options.run.model())?;
-        let Parts { train, validate, test, categories } = self.parts;
+        let Parts { validate, test, categories, .. } = self.parts;
         let mut figures = Map::new();
         let Some(initial) = initial else {
             figures.insert("supervised".to_owned(), json!(classify(&checkpoint, test, &tools)?));
@@ -392,14 +389,14 @@ impl Setup<'_> {
             let prompts = Prompts::phantom();
             figures.insert("zero_shot".to_owned(), json!(towers.zero_shot(test, &prompts)?));
             figures.insert("retrieval".to_owned(), json!(towers.retrieval_by_category(categories, &prompts)?));
-        } else {
+        } else if test.studies.iter().any(|study| !study.sentences.is_empty()) {
             figures.insert("retrieval".to_owned(), json!(towers.retrieval_by_pairs(test)?));
+        } else {
+            let figure = towers.zero_shot(&observed(test.clone()), &Prompts::observations())?;
+            figures.insert("zero_shot".to_owned(), json!(figure));
         }
         if let SourceConfig::Phantom(source) = &self.recipe.data.source {
-            let limit = usize::try_from(source.probe).unwrap_or(usize::MAX);
-            let studies = train.studies.iter().take(limit).cloned().collect();
-            let train = Dataset { studies, ..train.clone() };
-            let parts = ProbeParts { train: &train, validate, test };
+            let parts = ProbeParts { train: &source.probed(), validate, test };
             for (name, encoder) in [("linear_probe", &towers.model.image_encoder), ("linear_probe_random", initial)] {
                 let figure = probe(name, encoder, &checkpoint.card.preprocess, parts, &eval.probe, &tools)?;
                 figures.insert(name.to_owned(), json!(figure));

@@ -188,13 +188,8 @@ impl Progress {
 /// Prints a report with its mentions: `[Finding +: phrase]`, `-` where it is denied, `?` where it is open.
 fn explain(out: &mut impl Write, labeler: &Labeler, row: &LabelledRow<'_>, colours: bool) -> std::io::Result<()> {
     writeln!(out, "row {}", row.number)?;
-    let mut shown = 0;
-    for mention in &row.labels.mentions {
-        if mention.sentence.start >= shown {
-            let same = row.labels.mentions.iter().filter(|other| other.sentence == mention.sentence);
-            write_sentence(out, labeler, row.text, &same.collect::<Vec<_>>(), colours)?;
-            shown = mention.sentence.end;
-        }
+    for mentions in row.labels.mentions.chunk_by(|a, b| a.sentence == b.sentence) {
+        write_sentence(out, labeler, row.text, mentions, colours)?;
     }
     writeln!(out)
 }
@@ -203,7 +198,7 @@ fn write_sentence(
     out: &mut impl Write,
     labeler: &Labeler,
     text: &str,
-    mentions: &[&Mention],
+    mentions: &[Mention],
     colours: bool,
 ) -> std::io::Result<()> {
     let Some(first) = mentions.first() else { return Ok(()) };
@@ -286,7 +281,11 @@ fn print_score(out: &mut impl Write, score: &Score) -> std::io::Result<()> {
         )?;
     }
     writeln!(out, "{:<width$} {:>42.3}", "macro", score.macro_f1())?;
-    writeln!(out, "{} reports; a label of 1 is positive, -1, 0 and none are not", score.rows)
+    writeln!(out, "{} reports; a label of 1 is positive, -1, 0 and none are not", score.rows)?;
+    if score.findings.iter().any(|(_, counts)| counts.positives() == 0) {
+        writeln!(out, "findings that are never given stay out of micro and macro")?;
+    }
+    Ok(())
 }
 
 fn status_json(score: &StatusScore) -> Value {

@@ -37,8 +37,8 @@ pub enum RuleFault {
     Last,
     /// A part of a phrase is no word.
     #[error(
-        "\"{0}\" is no word of a phrase: words are letters and digits in lower case, a hyphen becomes a space, and word*, \
-         one|other, [word], .. and ... are the signs"
+        "\"{0}\" is no word of a phrase: words are letters and digits in lower case, a hyphen becomes a space, and \
+         word*, one|other, [word], .. and ... are the signs"
     )]
     Word(String),
 }

@@ -37,12 +37,12 @@ pub struct LabelledRow<'a> {
     pub bytes: u64,
 }
 
-/// Labels every row of a CSV, in order; writes a table of `id` and one column for each finding to `out`, and compares with
-/// the columns of the findings in the CSV itself where `part` asks for a score.
+/// Labels every row of a CSV, in order; writes a table of `id` and one column for each finding to `out`, and compares
+/// with the columns of the findings in the CSV itself where `part` asks for a score.
 ///
 /// # Errors
-/// [`DataError::Column`] where a column is missing, [`DataError::Rows`] where rows cannot be read, [`DataError::Io`]. An
-/// older file of the name `out` then stays as it was.
+/// [`DataError::Column`] where a column is missing, [`DataError::Rows`] where rows cannot be read, [`DataError::Io`].
+/// An older file of the name `out` then stays as it was.
 pub fn label_reports(
     labeler: &Labeler,
     file: &Path,
@@ -159,9 +159,9 @@ pub struct SentenceColumns {
     pub group: String,
 }
 
-/// Judges the concept of every row of a CSV, in order; writes the table with the column `status` (`Affirmed`, `Negated`,
-/// `Possible`, or empty where the sentence lacks the concept) to `out`, in the place of a column of that name, with which
-/// it compares where `part` asks for a score.
+/// Judges the concept of every row of a CSV, in order; writes the table with the column `status` (`Affirmed`,
+/// `Negated`, `Possible`, or empty where the sentence lacks the concept) to `out`, in the place of a column of that
+/// name, with which it compares where `part` asks for a score.
 ///
 /// # Errors
 /// As [`label_reports`].

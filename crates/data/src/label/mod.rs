@@ -1,12 +1,12 @@
 //! Labels of reports: which findings a text names, and whether it affirms them, denies them or leaves them open.
 //!
-//! A text is cut into sentences and words; phrases of findings and cues of negation and uncertainty are looked up word by
-//! word, and the words between a cue and a phrase decide whether the one reaches the other. All phrases are text files
-//! (`rules/`), which a user can replace. `docs/labeler.md` says how well it works.
+//! A text is cut into sentences and words; phrases of findings and cues of negation and uncertainty are looked up word
+//! by word, and the words between a cue and a phrase decide whether the one reaches the other. All phrases are text
+//! files (`rules/`), which a user can replace. `docs/labeler.md` says how well it works.
 //!
 //! # Source
-//! The method is that of NegEx (Chapman and others, 2001) and of the CheXpert labeler (Irvin and others, 2019) without a
-//! parser.
+//! The method is that of NegEx (Chapman and others, 2001) and of the CheXpert labeler (Irvin and others, 2019) without
+//! a parser.
 
 pub mod files;
 pub mod names;
@@ -26,6 +26,9 @@ use rules::{PhraseKind, Rules};
 use scope::{Certainty, Cue, Verdict};
 
 use crate::error::Result;
+
+/// Words between a cue of uncertainty and a clinical concept ([`Labeler::concept`]) at most.
+pub const NEAR: usize = 3;
 
 /// What a text says of a finding that it mentions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -162,14 +165,36 @@ impl Labeler {
 
     /// What a sentence says of any clinical concept, `None` where it does not mention it.
     ///
-    /// Upper and lower case are the same, unless the sentence has the concept in capitals: then these places count and
-    /// the others do not. Of several places the first one in its own right counts most: positive wins over uncertain, and
-    /// uncertain over negative.
+    /// Upper and lower case are the same, unless the sentence has the concept in capitals: then these places alone
+    /// count. Of several places, one before a colon is a header and does not count; of the others positive wins over
+    /// uncertain, and uncertain over negative. A sentence that was cut within the concept is judged by the part that it
+    /// has.
+    ///
+    /// Clinical notes hedge more loosely than radiologists do: only a cue of at most [`NEAR`] words before or behind
+    /// the concept makes it uncertain.
     pub fn concept(&self, sentence: &str, concept: &str) -> Option<Status> {
         let text = words::Text::new(&self.rules.symbols, sentence, 0..sentence.len());
-        let cues = self.rules.cues(&text);
         let places = text.places(concept);
-        places.into_iter().map(|place| scope::decide(&text, &cues, place).status()).reduce(Status::or)
+        let is_header = |place: &Range<usize>| place.end < text.words.len() && text.word(place.end) == ":";
+        let all_headers = places.iter().all(is_header);
+        let counted = places.into_iter().filter(|place| all_headers || !is_header(place));
+        counted.map(|place| self.status_at(&text, place)).reduce(Status::or)
+    }
+
+    fn status_at(&self, text: &words::Text<'_>, place: Range<usize>) -> Status {
+        // "No change in vision" denies the concept "change in vision": its own words are no part of a cue.
+        let cues = self.rules.cues_outside(text, &place);
+        let verdict = scope::decide(text, &cues, place.clone());
+        let far = verdict.cue.as_ref().is_some_and(|cue| {
+            let gap = place.start.saturating_sub(cue.end).max(cue.start.saturating_sub(place.end));
+            gap > NEAR
+        });
+        match verdict.certainty {
+            Certainty::Affirmed | Certainty::Likely => Status::Positive,
+            Certainty::Uncertain if far => Status::Positive,
+            Certainty::Uncertain => Status::Uncertain,
+            Certainty::Negated => Status::Negative,
+        }
     }
 
     fn none(&self) -> ReportLabels {
@@ -246,3 +271,6 @@ fn verdict(text: &words::Text<'_>, cues: &[Cue], kind: PhraseKind, found: &Match
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

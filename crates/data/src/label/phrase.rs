@@ -1,7 +1,8 @@
 //! Phrases of the rules: how they are written and where they match.
 //!
-//! A phrase is words in lower case with spaces between. `effus*` matches every word that begins so, `is|are` either word,
-//! `[very]` a word that may be missing, `..` up to three words and `...` up to eight words, the latter also past commas.
+//! A phrase is words in lower case with spaces between. `effus*` matches every word that begins so, `is|are` either
+//! word, `[very]` a word that may be missing, `..` up to three words and `...` up to eight words, the latter also past
+//! commas.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -120,19 +121,23 @@ fn element(symbols: &mut Symbols, part: &str) -> Result<Element, RuleFault> {
     Ok(Element::Word { any_of: any_of.collect::<Result<_, _>>()?, optional: inner.is_some() })
 }
 
-/// The matches that remain where several share a word: the one that names more words, then the shorter, then the earlier.
-/// Equal ranges stay together where `keep_equal`.
+/// The matches that remain where several share a word: the one that names more words, then the shorter, then the
+/// earlier. Equal ranges stay together where `keep_equal`.
 pub(super) fn best(mut matches: Vec<Match>, keep_equal: bool) -> Vec<Match> {
     if matches.len() > 1 {
         matches.sort_by_key(|m| (std::cmp::Reverse(m.named), m.words.len(), m.words.start));
     }
+    let words = matches.iter().map(|m| m.words.end).max().unwrap_or(0);
+    // Which of the kept matches has a word.
+    let mut owners: Vec<Option<usize>> = vec![None; words];
     let mut kept: Vec<Match> = Vec::new();
     for one in matches {
-        let clashes = |other: &Match| {
-            let overlap = one.words.start < other.words.end && other.words.start < one.words.end;
-            overlap && !(keep_equal && one.words == other.words && one.meaning != other.meaning)
+        let clashes = |owner: &usize| {
+            let other = &kept[*owner];
+            !(keep_equal && one.words == other.words && one.meaning != other.meaning)
         };
-        if !kept.iter().any(clashes) {
+        if !owners[one.words.clone()].iter().flatten().any(clashes) {
+            owners[one.words.clone()].fill(Some(kept.len()));
             kept.push(one);
         }
     }

@@ -1,8 +1,9 @@
 //! The files of rules: findings with their phrases, and cues.
 //!
-//! A file is lines. `#` begins a comment, `[Name]` a section, `key = value` sets an option of the section, and every other
-//! line is one phrase ([`super::phrase`] says how phrases are written).
+//! A file is lines. `#` begins a comment, `[Name]` a section, `key = value` sets an option of the section, and every
+//! other line is one phrase ([`super::phrase`] says how phrases are written).
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::phrase::{Match, Phrases, best};
@@ -143,7 +144,9 @@ impl Rules {
         let mut all = sections(&path, &text)?;
         // Findings without a column come last, so that an index below the number of columns is that of a column.
         all.sort_by_key(|section| section.option("column").is_some_and(|(value, _)| value == "no"));
-        rules.add_findings(&File { path, sections: all }, &observations)?;
+        let set = File { path, sections: all };
+        rules.add_findings(&set, &observations)?;
+        rules.check_names(&set)?;
         Ok(rules)
     }
 
@@ -181,6 +184,19 @@ impl Rules {
         Ok(())
     }
 
+    /// Refuses names of findings that the set lacks.
+    fn check_names(&self, set: &File) -> Result<()> {
+        for section in &set.sections {
+            let Some((names, line)) = section.option("nothing_but") else { continue };
+            let unknown =
+                names.split(',').map(str::trim).find(|name| self.findings.iter().all(|known| known.name != *name));
+            if let Some(name) = unknown {
+                return Err(rule_error(&set.path, line, RuleFault::UnknownFinding(name.to_owned())));
+            }
+        }
+        Ok(())
+    }
+
     fn add_phrases(&mut self, path: &Path, section: &Section, finding: usize) -> Result<()> {
         for (phrase, line) in &section.phrases {
             let (kind, rest) = match phrase.split_once(' ') {
@@ -197,9 +213,16 @@ impl Rules {
 
     /// The cues of a sentence, in order.
     pub(super) fn cues(&self, text: &Text<'_>) -> Vec<Cue> {
-        let mut matches = best(self.cues.matches(text), true);
-        // A phrase with two meanings: the search to the right meets the one that looks back first, and the search to the
-        // left the other.
+        self.cues_outside(text, &(0..0))
+    }
+
+    /// The cues of a sentence that share no word with `place`, in order.
+    pub(super) fn cues_outside(&self, text: &Text<'_>, place: &Range<usize>) -> Vec<Cue> {
+        let mut matches = self.cues.matches(text);
+        matches.retain(|m| m.words.end <= place.start || place.end <= m.words.start);
+        let mut matches = best(matches, true);
+        // A phrase with two meanings: the search to the right meets the one that looks back first, and the search to
+        // the left the other.
         matches.sort_by_key(|m| (m.words.start, m.words.end, !KINDS[m.meaning].1.looks_back()));
         matches.into_iter().map(|m| Cue { words: m.words, kind: KINDS[m.meaning].1 }).collect()
     }

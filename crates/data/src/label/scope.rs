@@ -2,8 +2,10 @@
 
 use std::ops::Range;
 
-use super::Status;
 use super::words::Text;
+
+/// Words that a cue reaches at most: longer than lists are, so that a text without stops takes linear time.
+const REACH: usize = 80;
 
 /// What a cue does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,15 +64,6 @@ impl Verdict {
     fn of(certainty: Certainty, cue: &Cue) -> Self {
         Self { certainty, cue: Some(cue.words.clone()) }
     }
-
-    /// Three values: what is likely is taken to be there.
-    pub(super) fn status(&self) -> Status {
-        match self.certainty {
-            Certainty::Affirmed | Certainty::Likely => Status::Positive,
-            Certainty::Uncertain => Status::Uncertain,
-            Certainty::Negated => Status::Negative,
-        }
-    }
 }
 
 /// What the cues of a sentence say of the phrase at `place`.
@@ -86,7 +79,7 @@ pub(super) fn decide(text: &Text<'_>, cues: &[Cue], place: Range<usize>) -> Verd
 
 /// What the cues within a phrase with gaps say of it ("heart is not enlarged").
 pub(super) fn within(cues: &[Cue], place: &Range<usize>) -> Option<Verdict> {
-    let inside = cues.iter().filter(|cue| place.start <= cue.words.start && cue.words.end <= place.end);
+    let inside = starting_in(cues, place).iter().filter(|cue| cue.words.end <= place.end);
     inside.filter_map(|cue| Some(Verdict::of(certainty(cue.kind)?, cue))).max_by_key(|found| found.certainty as u8)
 }
 
@@ -108,8 +101,15 @@ fn certainty(kind: CueKind) -> Option<Certainty> {
 /// The cue before a phrase that reaches it.
 fn before(text: &Text<'_>, cues: &[Cue], place: &Range<usize>) -> Option<Verdict> {
     let mut nearest: Option<(Verdict, usize)> = None;
-    for cue in cues.iter().rev().filter(|cue| cue.words.end <= place.start) {
+    let earlier = &cues[..cues.partition_point(|cue| cue.words.end <= place.start)];
+    for cue in earlier.iter().rev() {
         let between = cue.words.end..place.start;
+        if between.len() > REACH {
+            break;
+        }
+        if leaves_bracket(text, &between) {
+            continue;
+        }
         if cue.kind == CueKind::End || breaks(text, cues, &between, place) {
             break;
         }
@@ -138,23 +138,30 @@ fn before(text: &Text<'_>, cues: &[Cue], place: &Range<usize>) -> Option<Verdict
 
 /// Whether a cue before `between` cannot reach the phrase behind it.
 fn breaks(text: &Text<'_>, cues: &[Cue], between: &Range<usize>, place: &Range<usize>) -> bool {
-    if between.clone().any(|i| text.words[i].is_stop) || leaves_bracket(text, between) {
+    if between.clone().any(|i| text.words[i].is_stop) {
         return true;
     }
     let Some(comma) = between.clone().rev().find(|&i| text.word(i) == ",") else { return false };
     let joined = text.words.get(comma + 1).is_some_and(|_| is_joint(text.word(comma + 1)));
-    let clause_end = (place.start..text.words.len())
+    let clause_end = (place.start..text.words.len().min(place.start + REACH))
         .find(|&i| text.word(i) == "," || text.words[i].is_stop)
-        .unwrap_or(text.words.len());
-    let verb = |cue: &Cue| cue.kind == CueKind::Verb && comma < cue.words.start && cue.words.end <= clause_end;
-    !joined && cues.iter().any(verb)
+        .unwrap_or(text.words.len().min(place.start + REACH));
+    let verb = |cue: &Cue| cue.kind == CueKind::Verb && cue.words.end <= clause_end;
+    !joined && starting_in(cues, &(comma + 1..clause_end)).iter().any(verb)
+}
+
+/// The cues whose first word is one of some words; cues are in order.
+fn starting_in<'a>(cues: &'a [Cue], words: &Range<usize>) -> &'a [Cue] {
+    let first = cues.partition_point(|cue| cue.words.start < words.start);
+    let last = cues.partition_point(|cue| cue.words.start < words.end);
+    &cues[first..last.max(first)]
 }
 
 /// The cue behind a phrase that reaches back to it.
 fn after(text: &Text<'_>, cues: &[Cue], end: usize) -> Option<Verdict> {
-    for cue in cues.iter().filter(|cue| cue.words.start >= end) {
+    for cue in starting_in(cues, &(end..text.words.len())) {
         let between = end..cue.words.start;
-        if between.clone().any(|i| text.words[i].is_stop) {
+        if between.len() > REACH || between.clone().any(|i| text.words[i].is_stop) {
             return None;
         }
         match cue.kind {

@@ -118,21 +118,31 @@ impl<'a> Text<'a> {
         self.words[words.start].span.start..self.words[words.end - 1].span.end
     }
 
-    /// Where a concept stands, as ranges of words: in capitals, or else in any case.
+    /// Where a concept stands, as ranges of words: in capitals, or else in any case. Where the text lacks it, the
+    /// longest part from its start or to its end that the text has.
     pub(super) fn places(&self, concept: &str) -> Vec<Range<usize>> {
-        let none = Symbols::default();
-        let wanted = Text::new(&none, concept, 0..concept.len());
-        let count = wanted.words.len();
-        if count == 0 || count > self.words.len() {
-            return Vec::new();
-        }
-        let same = |a: &str, b: &str| a.chars().flat_map(char::to_lowercase).eq(b.chars().flat_map(char::to_lowercase));
-        let stands = |at: &usize| (0..count).all(|i| same(self.word(at + i), wanted.word(i)));
-        let all: Vec<Range<usize>> = (0..=self.words.len() - count).filter(stands).map(|at| at..at + count).collect();
+        let wanted = Text::new(&Symbols::default(), concept, 0..concept.len());
+        let wanted: Vec<&str> = (0..wanted.words.len()).map(|i| &concept[wanted.words[i].span.clone()]).collect();
+        let parts = (1..=wanted.len()).rev().flat_map(|length| {
+            let first = wanted.get(..length).unwrap_or_default();
+            let last = wanted.get(wanted.len() - length..).unwrap_or_default();
+            [first, last]
+        });
+        // A short word such as "of" is no part that tells anything.
+        let telling = parts.filter(|part| part.len() == wanted.len() || part.concat().len() >= 5);
+        let found = telling.map(|part| self.places_of(part)).find(|places| !places.is_empty());
+        let all = found.unwrap_or_default();
         let in_capitals =
             |place: &Range<usize>| place.clone().all(|i| !self.word(i).contains(|c: char| c.is_lowercase()));
         let capitals: Vec<Range<usize>> = all.iter().filter(|place| in_capitals(place)).cloned().collect();
         if capitals.is_empty() { all } else { capitals }
+    }
+
+    fn places_of(&self, wanted: &[&str]) -> Vec<Range<usize>> {
+        let same = |a: &str, b: &str| a.chars().flat_map(char::to_lowercase).eq(b.chars().flat_map(char::to_lowercase));
+        let starts = 0..(self.words.len() + 1).saturating_sub(wanted.len());
+        let stands = |at: &usize| wanted.iter().zip(*at..).all(|(word, i)| same(self.word(i), word));
+        starts.filter(stands).map(|at| at..at + wanted.len()).collect()
     }
 }
 

@@ -168,6 +168,7 @@ mod tests {
             image_size: 16,
             sentences: 2,
             whole_reports: false,
+            sentences_beside: 0,
             max_tokens: 16,
             augment: None,
             shuffle_pairs: false,

@@ -61,9 +61,40 @@ pub fn count_tokens(text: &str) -> usize {
     count + usize::from(last_is_joiner)
 }
 
+/// A sentence as `MedCLIP`'s published code has it: lower case, words and runs of marks apart, ASCII alone; `None`
+/// where fewer than five of them remain.
+///
+/// # Source
+/// `methods.md` 3.2.
+pub fn words_apart(sentence: &str) -> Option<String> {
+    const FEWEST: usize = 5;
+    let mut parts: Vec<String> = Vec::new();
+    let mut last = None;
+    for c in sentence.to_lowercase().chars() {
+        let kind = if c.is_whitespace() { None } else { Some(c.is_alphanumeric() || c == '_') };
+        match (kind, parts.last_mut()) {
+            (Some(_), Some(part)) if kind == last => part.push(c),
+            (Some(_), _) => parts.push(c.to_string()),
+            (None, _) => {}
+        }
+        last = kind;
+    }
+    let ascii = parts.iter().map(|part| part.chars().filter(char::is_ascii).collect::<String>());
+    let kept: Vec<String> = ascii.filter(|part| !part.is_empty()).collect();
+    (kept.len() >= FEWEST).then(|| kept.join(" "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_and_marks_are_put_apart_and_short_sentences_left_out() {
+        let apart = |text| words_apart(text);
+        assert_eq!(apart("Left-sided effusion, 2.5 cm."), Some("left - sided effusion , 2 . 5 cm .".to_owned()));
+        assert_eq!(apart("The  heart \u{2019}is\u{2019} large..").as_deref(), Some("the heart is large .."));
+        assert_eq!((apart("No effusion."), apart("")), (None, None));
+    }
 
     #[test]
     fn tokens_are_words_and_marks() {

@@ -10,3 +10,4 @@ pub mod phantom;
 mod quotes;
 pub(crate) mod records;
 mod table;
+pub mod texts;

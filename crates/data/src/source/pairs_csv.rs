@@ -301,7 +301,7 @@ fn picture(table: &mut Table, positions: &Positions, config: &PairsConfig, row: 
 }
 
 /// The names of a list and whether each is present; whether all of them carry a sign (`+Edema|-Fracture`).
-fn parse_findings(names: &[&str]) -> (Vec<(String, bool)>, bool) {
+pub(super) fn parse_findings(names: &[&str]) -> (Vec<(String, bool)>, bool) {
     let signed: Option<Vec<_>> = names.iter().map(|name| signed_name(name)).collect();
     match signed {
         Some(found) if !found.is_empty() => {
@@ -320,7 +320,7 @@ pub(crate) fn signed_name(name: &str) -> Option<(&str, bool)> {
     (!rest.trim().is_empty()).then(|| (rest.trim(), present))
 }
 
-fn parse_split(field: &str) -> Option<Split> {
+pub(super) fn parse_split(field: &str) -> Option<Split> {
     match field.to_ascii_lowercase().as_str() {
         "train" | "training" => Some(Split::Train),
         "validate" | "validation" | "valid" | "val" | "dev" => Some(Split::Validate),
@@ -331,7 +331,7 @@ fn parse_split(field: &str) -> Option<Split> {
 
 /// A label of CheXpert's kind: `Some(None)` for uncertain or blank, `None` for anything else.
 #[expect(clippy::option_option, reason = "the outer one is an error, the inner one a missing label")]
-fn parse_flag(field: &str) -> Option<Option<bool>> {
+pub(super) fn parse_flag(field: &str) -> Option<Option<bool>> {
     match field {
         "" | "-1" | "-1.0" => Some(None),
         "0" | "0.0" => Some(Some(false)),

@@ -33,7 +33,7 @@ pub enum SourceConfig {
 pub struct PhantomSource {
     /// Seed of the generator, apart from the seed of the run.
     pub seed: u64,
-    /// Studies to train on; the probe's labels come from them.
+    /// Studies to train on.
     pub train: u64,
     /// Studies of the validation loss and of the probe's early stop.
     pub validate: u64,
@@ -43,7 +43,8 @@ pub struct PhantomSource {
     pub candidates_per_class: u64,
     /// Further studies per category whose images are queries.
     pub queries_per_class: u64,
-    /// Studies of the training set whose labels the probe sees.
+    /// Studies whose labels the probe sees: the first of the training set, and those that would follow where it has fewer, so
+    /// that its size changes what is learned from and not what is probed with.
     pub probe: u64,
 }
 
@@ -142,12 +143,10 @@ impl SourceConfig {
 impl PhantomSource {
     /// The parts.
     pub fn parts(&self) -> Parts {
-        let natural =
-            |start: u64, n: u64, split| phantom::dataset(self.seed, start..start + n, Prevalence::Natural, split);
         Parts {
-            train: natural(first::TRAIN, self.train, Split::Train),
-            validate: natural(first::VALIDATE, self.validate, Split::Validate),
-            test: natural(first::TEST, self.test, Split::Test),
+            train: self.natural(first::TRAIN, self.train, Split::Train),
+            validate: self.natural(first::VALIDATE, self.validate, Split::Validate),
+            test: self.natural(first::TEST, self.test, Split::Test),
             categories: Some(Categories {
                 candidates: self.candidates(),
                 queries: self.exclusive(first::QUERIES, self.queries_per_class),
@@ -155,9 +154,18 @@ impl PhantomSource {
         }
     }
 
+    /// The studies whose labels the probe sees.
+    pub fn probed(&self) -> Dataset {
+        self.natural(first::TRAIN, self.probe, Split::Train)
+    }
+
     /// Held-out studies with one finding each.
     pub fn candidates(&self) -> Dataset {
         self.exclusive(first::CANDIDATES, self.candidates_per_class)
+    }
+
+    fn natural(&self, start: u64, count: u64, split: Split) -> Dataset {
+        phantom::dataset(self.seed, start..start + count, Prevalence::Natural, split)
     }
 
     fn exclusive(&self, start: u64, per_class: u64) -> Dataset {

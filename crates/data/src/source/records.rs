@@ -134,7 +134,8 @@ impl Records {
             tracing::warn!(file = %self.file.display(), fields = self.legacy, "not UTF-8, read as Windows-1252");
         }
         if self.more_faults > 0 {
-            tracing::error!(file = %self.file.display(), more = self.more_faults, "more rows with faults than are listed");
+            let file = self.file.display();
+            tracing::error!(%file, more = self.more_faults, "more rows with faults than are listed");
         }
         match std::mem::take(&mut self.faults) {
             faults if faults.is_empty() => Ok(()),

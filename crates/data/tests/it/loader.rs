@@ -46,6 +46,7 @@ fn config() -> LoaderConfig {
         image_size: 16,
         sentences: 1,
         whole_reports: false,
+        sentences_beside: 0,
         max_tokens: 16,
         augment: None,
         shuffle_pairs: false,
@@ -106,6 +107,27 @@ fn an_epoch_shows_every_study_once_with_its_own_text_and_labels() {
     let lengths: Vec<u32> =
         all.iter().flat_map(|b| b.texts.attention_mask.chunks(b.texts.tokens).map(|m| m.iter().sum())).collect();
     assert!(lengths.contains(&4) && lengths.contains(&5) && lengths.len() == 24);
+}
+
+#[test]
+fn sentences_beside_a_report_are_its_own_and_change() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dataset(dir.path(), 12, &[]);
+    let loader = loader(&data, LoaderConfig { whole_reports: true, sentences_beside: 1, ..config() });
+    let all = batches(&loader, 0, 12);
+    let mut lengths = BTreeSet::new();
+    for batch in &all {
+        assert_eq!((batch.texts.len, batch.beside.len), (4, 4));
+        let reports = batch.texts.input_ids.chunks(batch.texts.tokens);
+        for (report, sentence) in reports.zip(batch.beside.input_ids.chunks(batch.beside.tokens)) {
+            let words: Vec<u32> = sentence.iter().copied().filter(|&id| id != 0).collect();
+            let words = &words[1..words.len() - 1];
+            assert!(report.windows(words.len()).any(|part| part == words), "{sentence:?} is not in {report:?}");
+            lengths.insert(words.len());
+        }
+    }
+    // Both sentences are drawn in 48 views: missing one has a chance of 2^-47.
+    assert_eq!(lengths, BTreeSet::from([2, 3]));
 }
 
 #[test]

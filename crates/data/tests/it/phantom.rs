@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use data::image::GrayImage;
 use data::prompt::Prompts;
 use data::record::{ImageSource, Split};
+use data::source::parts::PhantomSource;
 use data::source::phantom::{
     CLASSES, Finding, FindingBox, Kind, NATURAL, PhantomKey, PhantomStudy, Prevalence, Side, dataset,
     training_sentences,
@@ -105,6 +106,17 @@ fn the_data_set_holds_one_image_a_report_and_all_labels() {
 }
 
 /// Words that name a class in a report.
+#[test]
+fn the_probe_sees_the_same_labels_however_much_is_trained_on() {
+    let probed = |train: u64| {
+        let studies = PhantomSource { train, probe: 20, ..PhantomSource::default() }.probed().studies;
+        studies.into_iter().map(|study| (study.row, study.labels)).collect::<Vec<_>>()
+    };
+    assert_eq!((probed(8).len(), probed(8)), (20, probed(30)));
+    let trained = PhantomSource { train: 30, ..PhantomSource::default() }.parts().train.studies;
+    assert!(trained.iter().zip(&probed(8)).all(|(study, (row, labels))| (study.row, &study.labels) == (*row, labels)));
+}
+
 fn names(class: usize) -> &'static [&'static str] {
     match class {
         0 => &["cardiomegaly", "heart size", "cardiac size", "heart shadow", "cardiac", "cardiothoracic", "the heart"],

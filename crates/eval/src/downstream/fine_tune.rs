@@ -232,6 +232,7 @@ impl FineTuneConfig {
             image_size: preprocess.image_size,
             sentences: 0,
             whole_reports: false,
+            sentences_beside: 0,
             max_tokens: 0,
             augment: Some(self.augment.clone()),
             shuffle_pairs: false,

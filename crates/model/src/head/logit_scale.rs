@@ -1,6 +1,6 @@
 //! A learned temperature: the logarithm of the factor on similarities, as CLIP has it.
 
-use burn::module::{Module, Param};
+use burn::module::{Module, Param, ParamId};
 use burn::tensor::{Device, Tensor};
 
 /// Largest factor: similarities of a temperature below 1/100 make single pairs rule the loss.
@@ -19,6 +19,11 @@ impl LogitScale {
     /// Starts at a temperature.
     pub fn new(temperature: f64, device: &Device) -> Self {
         Self { logit_scale: Param::from_tensor(Tensor::full([1], -temperature.ln(), device)) }
+    }
+
+    /// The number of its parameter, under which gradients are found.
+    pub fn id(&self) -> ParamId {
+        self.logit_scale.id
     }
 
     /// Similarities as logits: divided by the temperature.

@@ -61,25 +61,6 @@ impl WordPlan {
         &self.reports
     }
 
-    /// The number of the sentence that each word is in, counted from 0 in each report; -1 for padding and for the mark at the
-    /// end of a report. `[B, M]`, row-major. `ends` tells whether a token ends its sentence; ids and mask are those of
-    /// [`WordPlan::new`].
-    pub fn sentences(&self, input_ids: &[u32], attention_mask: &[u32], ends: impl Fn(u32) -> bool) -> Vec<f32> {
-        let mut numbers = vec![-1.0; self.reports.len() * self.rows];
-        let texts = input_ids.chunks(self.tokens).zip(attention_mask.chunks(self.tokens));
-        for ((words, (ids, mask)), numbers) in self.reports.iter().zip(texts).zip(numbers.chunks_mut(self.rows)) {
-            let separator = mask.iter().filter(|&&mask| mask == 1).count().saturating_sub(1);
-            let mut sentence = 0.0;
-            for (range, number) in words.iter().zip(numbers).filter(|(range, _)| range.start < separator) {
-                *number = sentence;
-                if ends(ids[range.end - 1]) {
-                    sentence += 1.0;
-                }
-            }
-        }
-        numbers
-    }
-
     /// The words on a device.
     pub fn upload(&self, device: &Device) -> Words {
         let (b, m, t) = (self.reports.len(), self.rows, self.tokens);

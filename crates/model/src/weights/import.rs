@@ -167,6 +167,24 @@ impl Weights {
         Ok(self)
     }
 
+    /// A single number that is kept but not modelled, by the name that it had first; `None` where there is none.
+    ///
+    /// # Errors
+    /// If it is not one finite number.
+    pub fn carried_number(&self, first: &str) -> Result<Option<f32>> {
+        let Some(carried) = self.carried.get(first) else { return Ok(None) };
+        let mut numbers = Vec::new();
+        let known =
+            self.source.strips(&carried.source, 1, &mut Vec::new(), |strip| numbers.extend_from_slice(strip))?;
+        match numbers[..] {
+            [number] if known && number.is_finite() => Ok(Some(number)),
+            _ => {
+                let report = Box::new(Mismatch { non_finite: vec![carried.source.clone()], ..Mismatch::default() });
+                Err(ModelError::Mismatch { path: self.source.path.clone(), report })
+            }
+        }
+    }
+
     fn no_tensor(&self, native: &str) -> ModelError {
         ModelError::NoTensor { path: self.source.path.clone(), name: native.to_owned() }
     }

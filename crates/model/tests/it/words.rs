@@ -65,23 +65,3 @@ fn true_words_are_gathered_and_spread_out_again() {
     let kept = all * words.padding.clone().bool_not().float().reshape([b, m, 1]);
     assert_eq!(host(words.spread(rows)), host(kept));
 }
-
-#[test]
-fn sentences_are_numbered_from_stop_to_stop() {
-    const STOP: u32 = 9;
-    let ids = [2, 5, 1, STOP, 6, 7, STOP, 3, 2, 5, 3, 0, 0, 0, 0, 0, 2, STOP, 5, 6, 3, 0, 0, 0];
-    let mask: Vec<u32> = ids.iter().map(|&id| u32::from(id != 0)).collect();
-    let sentences = |rules: WordRules| {
-        let plan = WordPlan::new(&ids, &mask, 8, 8, rules, |id| id == 1);
-        plan.sentences(&ids, &mask, |id| id == STOP)
-    };
-    let stopped = [0.0, 0.0, 1.0, 1.0, 1.0];
-    let cut = [0.0, -1.0, -1.0, -1.0, -1.0];
-    let late = [0.0, 1.0, 1.0, -1.0, -1.0];
-    assert_eq!(sentences(WordRules::default()), [stopped, cut, late].concat());
-    // With the mark at the end as a word there is one more, in no sentence; the full report loses it and its last stop.
-    let with_mark = sentences(WordRules { separator_is_word: true, full_text_truncated: false });
-    assert_eq!(with_mark[..6], [0.0, 0.0, 1.0, 1.0, 1.0, -1.0]);
-    let truncated = sentences(WordRules { separator_is_word: true, full_text_truncated: true });
-    assert_eq!(truncated[..4], [0.0, 0.0, 1.0, 1.0]);
-}

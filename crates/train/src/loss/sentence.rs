@@ -6,10 +6,10 @@
 //! words and a smooth maximum over patches (Pinheiro and Collobert, "From image-level to pixel-level labeling with convolutional
 //! networks", 2015, equation 6) for attention.
 //!
-//! Shape letters: `B` pairs, `M` words, `S` sentences of the longest report, `P` patches, `E` width of the joint space.
+//! Shape letters: `B` pairs, `S` sentences of each report, `P` patches, `E` width of the joint space.
 
-use burn::tensor::{Tensor, TensorData, assert_shape};
-use model::ops::{l2_normalize, log_softmax_rows, sum_in_chunks};
+use burn::tensor::{Tensor, assert_shape};
+use model::ops::{log_softmax_rows, sum_in_chunks};
 
 /// Constants of the loss.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,62 +30,36 @@ pub struct SentenceLoss {
 /// Numbers of the similarities that are held at once: 64 MiB.
 const CHUNK: usize = 1 << 24;
 
-/// The loss of sentences, each the direction of the sum of its words. Without a sentence it is 0.
+/// The loss. A sentence of length zero, which has no words, takes no part; without any the loss is 0.
 ///
 /// # Shapes
-/// `words`: `[B, M, E]`, `patches`: `[B, P, E]`, rows of unit length; `sentences`: the number of the sentence that each word belongs to, counted from 0 in each report; less than 0 for what is in
-/// none; `[B, M]`.
+/// `sentences`: `[B, S, E]`, `patches`: `[B, P, E]`, rows of unit length.
 ///
 /// # Panics
 /// If the shapes do not fit.
-pub fn sentence_loss(
-    words: &Tensor<3>,
-    patches: &Tensor<3>,
-    sentences: &Tensor<2>,
-    config: &SentenceConfig,
-) -> SentenceLoss {
-    let ([b, m, e], [_, p, _]) = (words.dims(), patches.dims());
-    assert_shape!(sentences, [b, m]);
-    let device = words.device();
-    let (s, membership) = membership(sentences);
-    let membership = Tensor::<3>::from_data(TensorData::new(membership, [b, s, m]), &device);
-    let is_sentence: Tensor<2> = membership.clone().max_dim(2).reshape([b, s]);
-    let count = is_sentence.clone().sum().clamp_min(1.0);
-    let vectors = l2_normalize(membership.matmul(words.clone()).reshape([b * s, e])).reshape([b, s * e]);
+pub fn sentence_loss(sentences: &Tensor<3>, patches: &Tensor<3>, config: &SentenceConfig) -> SentenceLoss {
+    let ([b, s, e], [_, p, _]) = (sentences.dims(), patches.dims());
+    assert_shape!(patches, [b, p, e]);
+    let device = sentences.device();
+    let has_words = sentences.clone().detach().square().sum_dim(2).reshape([b, s]).greater_elem(0.5).float();
+    let count = has_words.clone().sum().clamp_min(1.0);
+    let vectors = sentences.clone().reshape([b, s * e]);
     let patches = patches.clone().reshape([b * p, e]);
     let tau = config.temperature;
-    let rows = [vectors, is_sentence, Tensor::eye(b, &device)];
+    let rows = [vectors, has_words, Tensor::eye(b, &device)];
     let (loss, [hits]) = sum_in_chunks(&rows, &[patches], (CHUNK / (s * b * p)).max(1), |rows, patches| {
-        let [vectors, is_sentence, own] = [0, 1, 2].map(|i| rows[i].clone());
+        let [vectors, has_words, own] = [0, 1, 2].map(|i| rows[i].clone());
         let n = own.dims()[0];
         let cosines = vectors.reshape([n * s, e]).matmul(patches[0].clone().transpose()); // [n * S, B * P]
         let logits = smooth_max(cosines.reshape([n * s * b, p]), tau).reshape([n * s, b]).div_scalar(tau);
         let own: Tensor<2> = own.unsqueeze_dim::<3>(1).expand([n, s, b]).reshape([n * s, b]);
-        let own = own * is_sentence.reshape([n * s, 1]);
+        let own = own * has_words.reshape([n * s, 1]);
         let loss = (log_softmax_rows(logits.clone()) * own.clone()).sum().neg();
         let (logits, own) = (logits.without_autodiff(), own.without_autodiff());
         let best = logits.clone().max_dim(1).expand([n * s, b]);
         (loss, [(logits.equal(best).float() * own).sum()])
     });
     SentenceLoss { loss: loss / count.clone(), accuracy: hits / count }
-}
-
-/// The number of sentences of the longest report and which words are in each, `[B, S, M]`.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "small whole numbers, those below 0 left out"
-)]
-fn membership(sentences: &Tensor<2>) -> (usize, Vec<f32>) {
-    let [b, m] = sentences.dims();
-    let numbers: Vec<f32> = sentences.clone().into_data().iter::<f32>().collect();
-    let s = numbers.iter().fold(1.0_f32, |most, &number| most.max(number + 1.0)) as usize;
-    let mut membership = vec![0.0; b * s * m];
-    for (word, &number) in numbers.iter().enumerate().filter(|(_, number)| **number >= 0.0) {
-        let (report, word) = (word / m, word % m);
-        membership[(report * s + number as usize) * m + word] = 1.0;
-    }
-    (s, membership)
 }
 
 /// `t ln mean exp(x / t)` of each row, between its mean and its maximum; `[R, P]` to `[R, 1]`.

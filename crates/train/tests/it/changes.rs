@@ -47,8 +47,12 @@ const FREE: [&str; 8] = [
 ];
 
 fn recipe(settings: &[&str]) -> Recipe {
+    named("convirt-phantom", settings)
+}
+
+fn named(name: &str, settings: &[&str]) -> Recipe {
     let layers: Vec<Layer> = settings.iter().map(|text| Layer::set(text).unwrap()).collect();
-    resolve("convirt-phantom", &layers).unwrap().recipe
+    resolve(name, &layers).unwrap().recipe
 }
 
 /// A run folder of a recipe.
@@ -72,6 +76,25 @@ fn each_change_is_refused_or_free() {
     }
     for setting in FREE {
         compare(&run, &recipe(&[setting]), "vulkan").unwrap();
+    }
+}
+
+#[test]
+fn other_texts_and_another_way_to_draw_them_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = run(&folder.path().join("run"), &named("medclip-phantom", &[]));
+    compare(&run, &named("medclip-phantom", &[]), "cpu").unwrap();
+    for setting in [
+        "data.texts.count=7",
+        "data.pairing.pool_size=7",
+        "data.pairing.without_shared=any",
+        "objective.label_values=positive",
+        "objective.target_temperature=0.5",
+        "objective.flavour=reference",
+    ] {
+        let error = compare(&run, &named("medclip-phantom", &[setting]), "cpu").unwrap_err();
+        let key = setting.split('=').next().unwrap();
+        assert!(error.exit_code() == 2 && error.to_string().contains(&format!("  {key}: ")), "{setting}: {error}");
     }
 }
 

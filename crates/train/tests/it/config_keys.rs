@@ -7,7 +7,7 @@ use engine::config::{Layer, flat};
 use train::recipe::resolve;
 
 /// Recipes and settings that together have every key: options that are absent by default, and every kind of every part.
-const SETTINGS: [(&str, &[&str]); 8] = [
+const SETTINGS: [(&str, &[&str]); 10] = [
     (
         "convirt-phantom",
         &[
@@ -54,7 +54,9 @@ const SETTINGS: [(&str, &[&str]); 8] = [
         "convirt-phantom",
         &["data.image_size=224", "model.image={kind = \"swin\", in_channels = 1}", "init.checkpoint=a"],
     ),
-    ("mgca-phantom", &["model.text.zero_positions=true", "init.checkpoint=a"]),
+    ("medclip-phantom", &["data.pairing.pool_size=7", "init.checkpoint=a"]),
+    ("medclip-small", &["data.source.manifest=a.csv", "data.texts.manifest=b.csv", "init.checkpoint=a"]),
+    ("mgca-phantom", &["model.text.zero_positions=true", "data.sentences_beside_report=2", "init.checkpoint=a"]),
     ("convirt-phantom", &["data.source={kind = \"mimic-cxr\", root = \"mimic\"}", "init.checkpoint=a"]),
     ("supervised-phantom", &["data.source={kind = \"mura\", root = \"mura\"}", "init.checkpoint=a"]),
 ];

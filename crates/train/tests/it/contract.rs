@@ -237,6 +237,7 @@ fn fitted(losses: Vec<f64>, config: &FitConfig) -> (Notes, ConVirt, ConVirt) {
         image_size: 32,
         sentences: 1,
         whole_reports: false,
+        sentences_beside: 0,
         max_tokens: 8,
         augment: None,
         shuffle_pairs: false,

@@ -101,7 +101,7 @@ fn objective(golden: &Golden, config: MgcaConfig, vit: bool) -> Mgca {
     let alignment = AlignmentConfig { hidden_size: hidden, num_prototypes: size("prototypes"), attention: true };
     let alignment = alignment.init(size("image_local"), size("text"), embed, &device);
     model.alignment = Some(weights::apply(alignment, under(&tensors, "alignment."), path).unwrap());
-    let wording = Wording { continues: vec![false, true].into(), stop: None, max_tokens: MAX_TOKENS };
+    let wording = Wording { continues: vec![false, true].into(), max_tokens: MAX_TOKENS };
     let preprocess = Preprocess { image_size: 32, source_size: 32, mean: vec![0.0], std: vec![1.0], framing: None };
     Mgca::new(model, config, None, wording, preprocess)
 }

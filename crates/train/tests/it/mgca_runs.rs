@@ -14,7 +14,12 @@ use crate::workplace::{ALIGNED, MGCA, Workplace, assert_figure, json, lines, nam
 
 /// Also the contrast of sentences, with half of the patches, which know where they are.
 fn sentences() -> Vec<&'static str> {
-    let set = ["objective.sentence_weight=1.0", "objective.sentence_patches=0.5", "model.image.local_position=true"];
+    let set = [
+        "data.sentences_beside_report=2",
+        "objective.sentence_weight=1.0",
+        "objective.sentence_patches=0.5",
+        "model.image.local_position=true",
+    ];
     ALIGNED.into_iter().chain(set.into_iter().flat_map(|set| ["--set", set])).collect()
 }
 
@@ -141,6 +146,7 @@ fn what_the_objective_needs_is_asked_for() {
     refused(&with("objective.sentence_patches=0.0"), "use more than 0 and at most 1");
     refused(&with("objective.flavour=publisher"), "valid: paper, reference");
     refused(&with("data.sentences_per_study=2"), "MGCA takes one text a study");
+    refused(&with("objective.sentence_weight=1.0"), "objective.sentence_weight needs at least 1");
     let learned =
         [&with("objective.learned_attention=true")[..], &["--set", "model.alignment.attention=false"]].concat();
     refused(&learned, "objective.learned_attention asks for it");

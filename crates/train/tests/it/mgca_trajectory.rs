@@ -60,7 +60,7 @@ fn objective(golden: &Golden, config: MgcaConfig) -> Mgca {
     let continues = (0..30).map(|id| id >= 22).collect::<Vec<_>>().into();
     let max_tokens = usize::try_from(sizes["max_tokens"].as_u64().unwrap()).unwrap();
     let preprocess = Preprocess { image_size: 33, source_size: 33, mean: vec![0.0], std: vec![1.0], framing: None };
-    Mgca::new(model, config, None, Wording { continues, stop: Some(7), max_tokens }, preprocess)
+    Mgca::new(model, config, None, Wording { continues, max_tokens }, preprocess)
 }
 
 fn batch(golden: &Golden, index: u64) -> PairBatch {
@@ -225,8 +225,13 @@ fn micro_batches_have_the_gradients_of_the_batch() {
         // Batch normalisation sees parts, as with any accumulation: here it is fixed.
         let config = MgcaConfig { sentence_weight: 1.0, sentence_patches: 0.5, ..config(&golden, flavour) };
         let objective = objective(&golden, config).map(&mut Fixed);
+        let mut batch = batch(&golden, 0);
+        // Two sentences of each report, of different length.
+        let ids =
+            batch.texts.input_ids.chunks(batch.texts.tokens).flat_map(|ids| [ids[..4].to_vec(), ids[1..].to_vec()]);
+        batch.beside = TextBatch::from_ids(&ids.collect::<Vec<_>>(), 0);
         let of = |size: Option<usize>| {
-            let (grads, losses) = gradients(&objective, &batch(&golden, 0), size, &at(0), &tracked());
+            let (grads, losses) = gradients(&objective, &batch, size, &at(0), &tracked());
             let mut map = by_name(grads, &objective);
             // Zero by theory: softmax ignores it. What is found is rounding.
             map.retain(|name, _| !name.ends_with("key.bias"));

@@ -53,9 +53,11 @@ pub(crate) fn tolerance(cpu: f32) -> f32 {
 }
 
 /// The goldens; they are part of the program so that it can be taken to another machine.
-const FILES: [(&str, &[u8]); 13] = [
+const FILES: [(&str, &[u8]); 15] = [
     ("info_nce", include_bytes!("golden/info_nce.safetensors")),
     ("logit_scale", include_bytes!("golden/logit_scale.safetensors")),
+    ("medclip_losses", include_bytes!("golden/medclip_losses.safetensors")),
+    ("medclip_trajectory", include_bytes!("golden/medclip_trajectory.safetensors")),
     ("mgca_paper_resnet", include_bytes!("golden/mgca_paper_resnet.safetensors")),
     ("mgca_paper_vit", include_bytes!("golden/mgca_paper_vit.safetensors")),
     ("mgca_reference_resnet", include_bytes!("golden/mgca_reference_resnet.safetensors")),
@@ -126,8 +128,9 @@ impl Golden {
 pub(crate) fn pair_batch(size: usize, images: Vec<f32>, sentences: usize, texts: TextBatch) -> PairBatch {
     let len = texts.len / sentences;
     assert_eq!(images.len(), len * size * size);
-    let (topics, labels, studies) = (Vec::new(), Vec::new(), (0..).take(len).collect());
-    PairBatch { len, size, images, sentences, texts, topics, classes: 0, labels, studies }
+    let studies = (0..).take(len).collect();
+    let (beside, topics, labels, text_labels) = (TextBatch::default(), Vec::new(), Vec::new(), Vec::new());
+    PairBatch { len, size, images, sentences, texts, beside, topics, classes: 0, labels, text_labels, studies }
 }
 
 /// The objective of the paper on a model of images of 32 by 32 pixels.

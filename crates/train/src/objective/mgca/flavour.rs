@@ -1,28 +1,17 @@
 //! What paper and published code of `MGCA` disagree about: one table, and the options that it sets.
 
-use engine::config::{Layer, Source};
 use model::alignment::rules::AlignmentRules;
 use model::text::words::WordRules;
 use serde::{Deserialize, Serialize};
-use toml::{Table, Value};
 
-use crate::error::TrainError;
-
-/// Which of two descriptions of `MGCA` gives the values that a recipe leaves open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Flavour {
-    /// The paper.
-    Paper,
-    /// The published code, which made the published weights.
-    Reference,
-}
+use crate::objective::flavour::Difference;
+pub use crate::objective::flavour::Flavour;
 
 /// Every difference that changes a result: key, the paper's value, that of the published code. A recipe may set any of them.
 ///
 /// # Source
 /// `methods.md` 2.3, 2.5, 2.6 and 8.
-pub const DIFFERENCES: [(&str, &str, &str); 16] = [
+pub const DIFFERENCES: [Difference; 16] = [
     ("objective.instance_temperature", "0.1", "0.07"),
     ("objective.instance_mean", "true", "false"),
     ("objective.token_temperature", "0.07", "0.1"),
@@ -40,30 +29,6 @@ pub const DIFFERENCES: [(&str, &str, &str); 16] = [
     ("model.text.zero_positions", "false", "true"),
     ("model.text.type_vocab_size", "2", "0"),
 ];
-
-impl Flavour {
-    /// The values of a flavour for the keys that a table leaves open.
-    ///
-    /// # Errors
-    /// None with the table of differences as it is.
-    pub fn fill(self, table: &Table) -> Result<Layer, TrainError> {
-        let open = DIFFERENCES.iter().filter(|(key, ..)| !is_set(table, key));
-        let (name, lines): (_, Vec<String>) = match self {
-            Self::Paper => ("paper", open.map(|(key, paper, _)| format!("{key} = {paper}")).collect()),
-            Self::Reference => ("reference", open.map(|(key, _, code)| format!("{key} = {code}")).collect()),
-        };
-        Ok(Layer::text(Source::Preset(format!("flavour {name}")), &lines.join("\n"))?)
-    }
-}
-
-/// Whether a table has a value at a path of names joined by dots.
-fn is_set(table: &Table, key: &str) -> bool {
-    let (first, rest) = key.split_once('.').map_or((key, None), |(first, rest)| (first, Some(rest)));
-    match (table.get(first), rest) {
-        (Some(Value::Table(inner)), Some(rest)) => is_set(inner, rest),
-        (value, rest) => value.is_some() && rest.is_none(),
-    }
-}
 
 /// Constants of the objective. Those that [`DIFFERENCES`] names are set by the flavour unless a recipe sets them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use data::batch::PairBatch;
+use data::batch::{PairBatch, TextBatch};
 use data::rng::{Purpose, stream};
 use data::text::Tokenizer;
 use engine::objective::{Context, Embeds, LossTerm, Losses, Objective};
@@ -20,7 +20,7 @@ use model::DualEncoder;
 use model::head::topics::TopicHeads;
 use model::image::ImageFeatures;
 use model::ops::{l2_normalize, mean_similarity};
-use model::text::words::{WordPlan, Words};
+use model::text::words::{WordPlan, WordRules, Words};
 use model::text::{TextFeatures, TextInput};
 
 use crate::loss::info_nce::{InfoNceConfig, info_nce};
@@ -35,8 +35,6 @@ use flavour::MgcaConfig;
 pub struct Wording {
     /// For each token id whether it goes on with the word before it.
     pub continues: Arc<Vec<bool>>,
-    /// The token that ends a sentence; without one a report is one sentence.
-    pub stop: Option<u32>,
     /// Longest report in tokens.
     pub max_tokens: usize,
 }
@@ -58,7 +56,7 @@ pub struct Mgca {
 impl Wording {
     /// That of a tokenizer, with which reports are cut at a length.
     pub fn new(tokenizer: &Tokenizer, max_tokens: usize) -> Self {
-        Self { continues: Arc::new(tokenizer.continuations()), stop: tokenizer.id("."), max_tokens }
+        Self { continues: Arc::new(tokenizer.continuations()), max_tokens }
     }
 }
 
@@ -122,6 +120,23 @@ impl Mgca {
         }
     }
 
+    /// The words of texts.
+    fn plan(&self, texts: &TextBatch, rules: WordRules) -> WordPlan {
+        let continues = |id: u32| self.wording.continues.get(id as usize).copied().unwrap_or(false);
+        let (ids, mask) = (&texts.input_ids, &texts.attention_mask);
+        WordPlan::new(ids, mask, texts.tokens, self.wording.max_tokens, rules, continues)
+    }
+
+    /// The sentences that stand beside `b` reports, each the direction of the sum of its words, `[B, S, E]`. Each is read by
+    /// itself: one that knew its report could tell its image by the findings of other sentences.
+    fn sentences(&self, texts: &TextInput, words: &Words, b: usize) -> Tensor<3> {
+        let tokens = self.model.text_encoder.forward(texts.clone(), self.model.frozen_text_layers()).tokens;
+        let head = &self.alignment().text_local;
+        let embeds = words.spread(head.forward(words.gather(words.merge(tokens)))); // [B * S, M, E]
+        let [rows, _, e] = embeds.dims();
+        l2_normalize(embeds.sum_dim(1).reshape([rows, e])).reshape([b, rows / b, e])
+    }
+
     /// Words in the joint space, `[B, M, E]`, and 1 where there is one, `[B, M]`.
     fn words(&self, tokens: Tensor<3>, words: &Words) -> (Tensor<3>, Tensor<2>) {
         let head = &self.alignment().text_local;
@@ -164,7 +179,7 @@ pub struct Reports {
     images: Tensor<4>,
     texts: TextInput,
     words: Words,
-    sentences: Option<Tensor<2>>,
+    sentences: Option<(TextInput, Words)>,
     topics: Option<Tensor<2>>,
 }
 
@@ -177,8 +192,8 @@ pub struct AlignedEmbeds {
     pub text: Tensor<2>,
     /// Words and patches.
     pub tokens: Tokens,
-    /// The sentence of each word, `[B, M]`, where the objective compares them (see [`sentence_loss`]).
-    pub sentences: Option<Tensor<2>>,
+    /// Sentences of the reports, `[B, S, E]`, where the objective contrasts them.
+    pub sentences: Option<Tensor<3>>,
     /// Topics of the reports, where the objective predicts them.
     pub topics: Option<TopicEmbeds>,
 }
@@ -188,7 +203,10 @@ impl Embeds for AlignedEmbeds {
         let Tokens { words, word_weights, is_word, patches, patch_weights } = self.tokens;
         let flat = |x: Tensor<3>| x.flatten::<2>(1, 2);
         let rows = [self.image, self.text, flat(words), word_weights, is_word, flat(patches), patch_weights];
-        rows.into_iter().chain(self.sentences).chain(self.topics.into_iter().flat_map(TopicEmbeds::into_rows)).collect()
+        rows.into_iter()
+            .chain(self.sentences.map(flat))
+            .chain(self.topics.into_iter().flat_map(TopicEmbeds::into_rows))
+            .collect()
     }
 
     fn from_rows(rows: Vec<Tensor<2>>, like: &Self) -> Self {
@@ -205,7 +223,7 @@ impl Embeds for AlignedEmbeds {
                 patches: parts(next(&like.image), &old.patches),
                 patch_weights: next(&old.patch_weights),
             },
-            sentences: like.sentences.as_ref().map(&mut next),
+            sentences: like.sentences.as_ref().map(|old| parts(next(&like.image), old)),
             topics: like.topics.as_ref().map(|topics| topics.refilled(next)),
         }
     }
@@ -242,19 +260,16 @@ impl Objective for Mgca {
     /// One text a study, its whole report.
     fn upload(&self, batch: &PairBatch, device: &Device) -> Reports {
         let rules = self.config.alignment_rules().words;
-        let (continues, tokens) = (&self.wording.continues, batch.texts.tokens);
-        let continues = |id: u32| continues.get(id as usize).copied().unwrap_or(false);
-        let (ids, mask) = (&batch.texts.input_ids, &batch.texts.attention_mask);
-        let plan = WordPlan::new(ids, mask, tokens, self.wording.max_tokens, rules, continues);
+        let plan = self.plan(&batch.texts, rules);
         // Every part of a batch gets as many rows, so that they can be put together again.
-        let rows = if self.config.padding_takes_part { self.wording.max_tokens } else { tokens };
+        let rows = if self.config.padding_takes_part { self.wording.max_tokens } else { batch.texts.tokens };
         let plan = plan.padded_to(rows - 1);
         Reports {
             images: self.preprocess.images(&batch.images, batch.len, batch.size, device),
             texts: texts(&batch.texts, device),
             sentences: (self.config.sentence_weight > 0.0).then(|| {
-                let numbers = plan.sentences(ids, mask, |id| self.wording.stop == Some(id));
-                Tensor::from_data(TensorData::new(numbers, [batch.len, rows - 1]), device)
+                let words = self.plan(&batch.beside, WordRules::default()).upload(device);
+                (texts(&batch.beside, device), words)
             }),
             words: plan.upload(device),
             topics: self.topics.as_ref().map(|_| {
@@ -272,7 +287,8 @@ impl Objective for Mgca {
             text: heads.of_texts(text.global.clone()),
             target,
         });
-        let sentences = batch.sentences.clone();
+        let b = batch.images.dims()[0];
+        let sentences = batch.sentences.as_ref().map(|(texts, words)| self.sentences(texts, words, b));
         AlignedEmbeds { sentences, topics, ..self.project(image, text, &batch.words) }
     }
 
@@ -313,7 +329,7 @@ impl Objective for Mgca {
         if let Some(sentences) = &embeds.sentences {
             let sentence = SentenceConfig { temperature: config.sentence_temperature };
             let patches = some_patches(&embeds.tokens.patches, config.sentence_patches, ctx);
-            let sentence = sentence_loss(&embeds.tokens.words, &patches, sentences, &sentence);
+            let sentence = sentence_loss(sentences, &patches, &sentence);
             losses.terms.push(LossTerm { name: "sentence_loss", value: sentence.loss, weight: config.sentence_weight });
             losses.metrics.push(("sentence_accuracy", sentence.accuracy));
         }
