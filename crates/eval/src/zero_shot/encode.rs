@@ -18,6 +18,9 @@ const SENTENCES: usize = 64;
 /// Images whose embeddings are held at once, about: memory does not grow with the number of images but for their scores.
 const IMAGES: usize = 4096;
 
+/// Token ids of a sentence and the rows that have it.
+type Encoded = (Vec<u32>, Vec<usize>);
+
 /// A model as classifier.
 #[derive(Debug)]
 pub(super) struct Classifier<'a> {
@@ -27,9 +30,6 @@ pub(super) struct Classifier<'a> {
     /// pads the prompts of a class; otherwise there is no padding.
     pub(super) counts_padding: bool,
 }
-
-/// Token ids of a sentence and its rows.
-type Sentence = (Vec<u32>, Vec<usize>);
 
 impl Classifier<'_> {
     /// Scores of the images for every draw.
@@ -93,7 +93,7 @@ impl Classifier<'_> {
     fn sentences(&self, lists: &[&[&str]], raw: bool, tools: &Tools) -> Result<(usize, Vec<f32>)> {
         let TextTower { model, tokenizer, max_tokens, device } = self.text;
         // By length with padding: every batch is as wide as its texts are to be, whatever else is in it.
-        let mut by_length: BTreeMap<usize, Vec<Sentence>> = BTreeMap::new();
+        let mut by_length: BTreeMap<usize, Vec<Encoded>> = BTreeMap::new();
         let mut known: HashMap<(usize, Vec<u32>), usize> = HashMap::new();
         let mut count = 0;
         for list in lists {
