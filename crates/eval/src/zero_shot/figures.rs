@@ -367,9 +367,11 @@ mod tests {
         let question = question(&rows, false).unwrap();
         let perfect: Scores = [2, 3].map(|n| (0..20).map(|row| f64::from(u8::from(row % n == 0))).collect()).to_vec();
         let reversed: Scores = perfect.iter().map(|scores| scores.iter().map(|score| -score).collect()).collect();
-        let difference = Value::Object(question.difference(std::slice::from_ref(&perfect), &[reversed], &BOOTSTRAP).unwrap());
+        let difference =
+            Value::Object(question.difference(std::slice::from_ref(&perfect), &[reversed], &BOOTSTRAP).unwrap());
         assert!((value(&difference, "macro_auroc") - 1.0).abs() < 1e-12, "{difference:#}");
-        let same = question.difference(std::slice::from_ref(&perfect), std::slice::from_ref(&perfect), &BOOTSTRAP).unwrap();
+        let same =
+            question.difference(std::slice::from_ref(&perfect), std::slice::from_ref(&perfect), &BOOTSTRAP).unwrap();
         let figure = &same["per_class"]["b"]["auroc"];
         assert_eq!(
             (figure["value"].as_f64(), figure["low"].as_f64(), figure["high"].as_f64()),
