@@ -187,13 +187,23 @@ fn every_recipe_of_the_project_resolves() {
     let place = Workplace::new(CONVIRT);
     for (name, text) in train::recipe::RECIPES {
         // Recipes for data that nobody but the user has leave the place of the data to them, and say so.
-        let own_data = text.contains("kind = \"pairs\"");
+        let extended = train::recipe::RECIPES.iter().find(|(base, _)| text.contains(&format!("extends = \"{base}\"")));
+        let says = |kind: &str| text.contains(kind) || extended.is_some_and(|(_, base)| base.contains(kind));
+        let own_data = says("kind = \"pairs\"");
         if own_data {
             let message = place.refusal(&[name, "--print-config"], 2);
             assert!(message.contains("--set data.source.manifest="), "{name}: {message}");
         }
-        let data: &[&str] = if own_data { &["--set", "data.source.manifest=pairs.csv"] } else { &[] };
-        place.program(&[name, "--print-config"]).args(data).assert().success();
+        let mut data = vec![name, "--print-config"];
+        if own_data {
+            data.extend(["--set", "data.source.manifest=pairs.csv"]);
+        }
+        if says("kind = \"reports\"") {
+            let message = place.refusal(&data, 2);
+            assert!(message.contains("--set data.texts.manifest="), "{name}: {message}");
+            data.extend(["--set", "data.texts.manifest=reports.csv"]);
+        }
+        place.program(&data).assert().success();
     }
 }
 

@@ -200,9 +200,6 @@ fn a_checkpoint_of_the_published_names_is_trained_on() {
     let settings = [
         "model.projection={kind = \"linear\", bias = false}",
         "model.text.pooled_layers=[1]",
-        // One head: how many there are follows from a width of 64, which every head of BERT has.
-        "model.text.hidden_size=64",
-        "model.text.num_heads=1",
         "data.sentences_per_study=2",
         "model.image.in_channels=3",
         "data.mean=[0.5, 0.5, 0.5]",
@@ -212,6 +209,10 @@ fn a_checkpoint_of_the_published_names_is_trained_on() {
     let resolved = resolve(place.path("tiny.toml").to_str().unwrap(), &layers).unwrap();
     let model = resolved.recipe.model.init(&device().0);
     let tensors = published(&model, 3.25);
+    // No tensor tells the number of heads.
+    let heads = serde_json::to_value(&resolved.recipe.model).unwrap()["text"]["num_heads"].clone();
+    let config = serde_json::json!({ "num_attention_heads": heads }).to_string();
+    data::fsx::write_atomic(&place.path("config.json"), config.as_bytes()).unwrap();
     data::fsx::write_atomic(&place.path("medclip.safetensors"), &encode(&tensors, &BTreeMap::default())).unwrap();
     let mut arguments: Vec<&str> = settings.iter().flat_map(|set| ["--set", set]).collect();
     arguments.extend(["--set", "init.checkpoint=medclip.safetensors", "--set", "optim.lr=1e-12", "--steps", "1"]);
