@@ -8,6 +8,7 @@ mod explain;
 mod pointing;
 mod predict;
 mod prototypes;
+mod report;
 mod zero_shot;
 
 use std::path::PathBuf;
@@ -59,6 +60,7 @@ enum Task {
     Explain(explain::ExplainArgs),
     Pointing(pointing::PointingArgs),
     Prototypes(prototypes::PrototypeArgs),
+    Report(report::ReportArgs),
     /// Writes what the towers make of images, texts or ready tensors.
     Embed(embed::EmbedArgs),
     /// Writes the encoders under the names that torchvision and transformers load.
@@ -143,6 +145,7 @@ pub fn main(cli: &Cli) -> Result<String> {
         Task::Explain(args) => return args.run(),
         Task::Pointing(args) => return args.run(),
         Task::Prototypes(args) => return args.run(),
+        Task::Report(args) => return args.run(),
     };
     let figures = Value::Object(Map::from_iter([(name.to_owned(), figures)]));
     Ok(if common.json { format!("{figures:#}\n") } else { format!("{}\n", crate::show::table(&figures)) })

@@ -32,6 +32,9 @@ pub enum EvalError {
     /// A prompt set could not be read.
     #[error(transparent)]
     Prompt(#[from] PromptError),
+    /// A chart could not be drawn.
+    #[error(transparent)]
+    Plot(#[from] crate::plot::PlotError),
     /// A signal asked the program to end.
     #[error("interrupted while evaluating: the same command evaluates again")]
     Interrupted {
@@ -62,7 +65,7 @@ impl EvalError {
             Self::Engine(error) => error.exit_code(),
             Self::Interrupted { signal } => 128 + signal,
             Self::Prompt(_) | Self::Unfit { .. } => 2,
-            Self::Model(_) | Self::Metric(_) | Self::Ranking(_) => 1,
+            Self::Model(_) | Self::Metric(_) | Self::Ranking(_) | Self::Plot(_) => 1,
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod pointing;
 pub mod predict;
 pub mod prototypes;
 pub mod ranking;
+pub mod report;
 pub mod retrieval;
 pub mod show;
 pub mod supervised;

@@ -1,8 +1,10 @@
-//! Line charts as SVG: figures with their intervals against a count, such as quality against the number of training images.
+//! Charts as SVG: here figures with their intervals against a count, such as quality against the number of training images;
+//! in [`XyChart`] curves and points.
 //!
 //! A chart stands for itself: it names no file and no font but the reader's own, and equal figures give equal bytes.
 
 mod axis;
+mod xy;
 
 use std::io;
 use std::ops::Range;
@@ -17,6 +19,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, IntoFont, RGBColor, TextStyle, WHITE};
 
 use axis::{Axis, Levels};
+pub use xy::{Style, XyChart, XySeries};
 
 /// Size of a panel with its axes (px).
 const PANEL: (u32, u32) = (420, 330);
@@ -225,7 +228,7 @@ impl Panel {
         }
         if let Some(Reference { name, value }) = &self.reference {
             let (from, to) = (place(ends.start, *value), place(ends.end, *value));
-            dashed(whole, from, to)?;
+            dashed_line(whole, from, to)?;
             let style = text(TEXT * 0.85, REFERENCE).pos(Pos::new(HPos::Right, VPos::Bottom));
             whole.draw(&Text::new(name.as_str(), (to.0 - 4, to.1 - 2), style))?;
         }
@@ -277,7 +280,8 @@ fn line(area: &Area<'_>, points: Vec<Pixel>, number: usize) -> Result<(), PlotEr
 /// A mark of a series. Marks differ by more than their colour, for prints without.
 fn marker(area: &Area<'_>, (x, y): Pixel, number: usize) -> Result<(), PlotError> {
     let style = colour(number).filled();
-    match number % 3 {
+    // Series of one colour have marks of their own.
+    match (number + number / COLOURS.len()) % 3 {
         0 => area.draw(&Circle::new((x, y), 5, style))?,
         1 => area.draw(&Rectangle::new([(x - 4, y - 4), (x + 4, y + 4)], style))?,
         _ => area.draw(&TriangleMarker::new((x, y), 7, style))?,
@@ -285,14 +289,22 @@ fn marker(area: &Area<'_>, (x, y): Pixel, number: usize) -> Result<(), PlotError
     Ok(())
 }
 
-/// A level line of dashes.
-fn dashed(area: &Area<'_>, from: Pixel, to: Pixel) -> Result<(), PlotError> {
-    const DASH: i32 = 6;
-    let mut x = from.0;
-    while x < to.0 {
-        let end = (x + DASH).min(to.0);
-        area.draw(&PathElement::new(vec![(x, from.1), (end, from.1)], REFERENCE.stroke_width(1)))?;
-        x += 2 * DASH;
+/// A straight line of dashes.
+fn dashed_line(area: &Area<'_>, from: Pixel, to: Pixel) -> Result<(), PlotError> {
+    const DASH: f64 = 6.0;
+    let (across, up) = (f64::from(to.0 - from.0), f64::from(to.1 - from.1));
+    let length = across.hypot(up);
+    let at = |distance: f64| {
+        let share = (distance / length).min(1.0);
+        #[expect(clippy::cast_possible_truncation, reason = "between two pixels")]
+        let part = |side: f64| (side * share).round() as i32;
+        (from.0 + part(across), from.1 + part(up))
+    };
+    let mut distance = 0.0;
+    while distance < length {
+        let dash = vec![at(distance), at(distance + DASH)];
+        area.draw(&PathElement::new(dash, REFERENCE.stroke_width(1)))?;
+        distance += 2.0 * DASH;
     }
     Ok(())
 }

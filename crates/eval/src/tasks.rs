@@ -103,12 +103,18 @@ impl<'a> Towers<'a> {
         Ok(Self { model, preprocess: &checkpoint.card.preprocess, tokenizer, max_tokens, tools })
     }
 
-    fn text(&self) -> TextTower<'_> {
+    /// What encodes its texts.
+    pub(crate) fn text(&self) -> TextTower<'_> {
         let (model, tokenizer) = (&self.model, self.tokenizer);
         TextTower { model, tokenizer, max_tokens: self.max_tokens, device: &self.tools.device }
     }
 
-    fn embed(&self, opened: &Opened<'_>) -> Result<ImageEmbeddings> {
+    /// How it sees images.
+    pub(crate) fn preprocess(&self) -> &Preprocess {
+        self.preprocess
+    }
+
+    pub(crate) fn embed(&self, opened: &Opened<'_>) -> Result<ImageEmbeddings> {
         let tools = self.tools;
         tools.progress(&format!("embed {}", opened.dataset.name), opened.images.len(), |tick| {
             let (store, images) = (&opened.store, &opened.images);

@@ -109,6 +109,11 @@ impl DataArgs {
         PairsSource { manifest: manifest.to_owned(), csv, split: SplitConfig::default() }.parts()
     }
 
+    /// As [`Self::dataset`], where `--data` is given.
+    pub(super) fn named(&self) -> Result<Option<(Dataset, Parts)>> {
+        if self.data.is_some() { self.dataset().map(Some) } else { Ok(None) }
+    }
+
     /// The studies to evaluate: of phantoms the held-out part, of a CSV what `--part` names.
     pub(super) fn dataset(&self) -> Result<(Dataset, Parts)> {
         let parts = self.parts()?;

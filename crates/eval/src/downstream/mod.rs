@@ -4,6 +4,7 @@
 //! Zhang et al. 2022 (`ConVIRT`), section 4.2: 1 %, 10 % or all of the training labels, each the mean of several runs with
 //! other samples and seeds; the validation part chooses the epoch, the test part is scored once.
 
+pub mod card;
 pub mod figures;
 pub mod fine_tune;
 pub mod labelled;
