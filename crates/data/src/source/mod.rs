@@ -7,6 +7,7 @@ pub mod mura;
 pub mod pairs_csv;
 pub mod parts;
 pub mod phantom;
+pub mod queries;
 mod quotes;
 pub(crate) mod records;
 mod table;

@@ -14,6 +14,7 @@ mod metric;
 mod pointing;
 mod prop_metric;
 mod prototypes;
+mod retrieval_command;
 mod zero_shot;
 mod zero_shot_command;
 
