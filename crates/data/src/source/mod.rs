@@ -10,5 +10,6 @@ pub mod phantom;
 pub mod queries;
 mod quotes;
 pub(crate) mod records;
+pub mod select;
 mod table;
 pub mod texts;
