@@ -1,5 +1,7 @@
 //! The binary `roentgen-data`.
 
+use std::fmt::Write as _;
+
 use data::image::decode::decode_file;
 use serde_json::Value;
 
@@ -98,7 +100,7 @@ fn equally_many_images_with_one_finding_are_selected() {
     let mut csv = "Path,Sex,No Finding,Edema,Pleural Effusion,Support Devices\n".to_owned();
     for patient in 0..40 {
         let flags = ["1.0,,,", ",1.0,0.0,", ",,1.0,", ",1.0,,1.0"][patient % 4];
-        csv.push_str(&format!("train/patient{patient:05}/study1/view1_frontal.jpg,F,{flags}\n"));
+        writeln!(csv, "train/patient{patient:05}/study1/view1_frontal.jpg,F,{flags}").unwrap();
     }
     let source = write(dir.path(), "train.csv", csv.as_bytes());
     let [source, out] = [source, dir.path().join("2x5.csv")].map(|path| path.to_str().unwrap().to_owned());

@@ -97,7 +97,7 @@ impl DataArgs {
             classes: labels.iter().flat_map(|l| &l.classes).map(|class| class.trim().to_owned()).collect(),
             negative: labels.and_then(|labels| labels.negative.clone()),
             stratify: labels.and_then(|labels| labels.stratify.clone()),
-            test_data: None,
+            ..LabelledConfig::default()
         }
     }
 

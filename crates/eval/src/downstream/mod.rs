@@ -4,10 +4,14 @@
 //! Zhang et al. 2022 (`ConVIRT`), section 4.2: 1 %, 10 % or all of the training labels, each the mean of several runs with
 //! other samples and seeds; the validation part chooses the epoch, the test part is scored once.
 
+mod compare;
+pub mod criterion;
 pub mod figures;
 pub mod fine_tune;
+pub mod judge;
 pub mod labelled;
 pub mod probe;
+pub mod protocol;
 
 use data::error::DataError;
 use data::record::Dataset;
