@@ -4,6 +4,7 @@ mod compute;
 mod dataset;
 mod downstream;
 mod embed;
+mod ensemble;
 mod explain;
 mod pointing;
 mod predict;
@@ -47,6 +48,7 @@ enum Task {
     Retrieval(retrieval::RetrievalArgs),
     LinearProbe(downstream::ProbeArgs),
     FineTune(downstream::FineTuneArgs),
+    Ensemble(ensemble::EnsembleArgs),
     Predict(predict::PredictArgs),
     Explain(explain::ExplainArgs),
     Pointing(pointing::PointingArgs),
@@ -131,6 +133,7 @@ pub fn main(cli: &Cli) -> Result<String> {
         Task::Export(args) => run_export(args),
         Task::LinearProbe(args) => args.run(),
         Task::FineTune(args) => args.run(),
+        Task::Ensemble(args) => args.run(),
         Task::Predict(args) => args.run(),
         Task::Explain(args) => args.run(),
         Task::Pointing(args) => args.run(),

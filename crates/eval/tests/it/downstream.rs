@@ -403,3 +403,36 @@ fn what_cannot_be_asked_of_exclusive_classes_is_named() {
     let message = place.refusal(&[&["linear-probe", "--baseline", "nothing"], &ONE_OF[..]].concat(), 1);
     assert!(message.contains("nothing: no checkpoint here"), "{message}");
 }
+
+#[test]
+fn an_ensemble_is_the_mean_of_its_members() {
+    let place = Workplace::new();
+    let tune = |seed: &str| {
+        let options = ["--test-data", "test.csv", "--head-steps", "20", "--epochs", "2", "--seed", seed, "--out", seed];
+        place.figures(&[&["fine-tune"], &QUESTION[..], &options].concat())
+    };
+    tune("1");
+    tune("2");
+    let data = [&["--data", "test.csv"], &QUESTION[8..]].concat();
+    let weights = ["--weights", "1", "--weights", "2"];
+    let figures = place.figures(&[&["ensemble"], &weights[..], &data].concat());
+    let labels: Vec<bool> = test_rows(&place).iter().map(|row| row[1].contains("Square")).collect();
+    let members = ["1", "2"].map(|weights| predicted(&place, weights));
+    let score = |of: &dyn Fn(usize) -> f64| auroc(&(0..40).map(|image| (of(image), labels[image])).collect::<Vec<_>>());
+    let mean = score(&|image| members[0][image].1[0] + members[1][image].1[0]);
+    assert!((value(&figures, "ensemble.macro_auroc") - mean).abs() < 2e-2, "{figures:#}");
+    let found = ["1", "2"].map(|member| value(&figures, &format!("members.{member}.macro_auroc")));
+    for (member, found) in members.iter().zip(found) {
+        assert!((score(&|image| member[image].1[0]) - found).abs() < 2e-2, "{figures:#}");
+    }
+    let best = found[0].max(found[1]);
+    assert!(
+        (value(&figures, "difference.macro_auroc") - (value(&figures, "ensemble.macro_auroc") - best)).abs() < 1e-12
+    );
+    assert!((found[usize::from(figures["best_member"] == 2)] - best).abs() < 1e-15);
+    let message = place.refusal(&[&["ensemble", "--weights", "1"], &data[..]].concat(), 2);
+    assert!(message.contains("give --weights twice at least"), "{message}");
+    let mixed = ["ensemble", "--weights", "1", "--weights", "weights.safetensors"];
+    let message = place.refusal(&[&mixed, &data[..]].concat(), 2);
+    assert!(message.contains("a member has the classes x, y, z, the first one Square"), "{message}");
+}
