@@ -2,6 +2,7 @@
 
 mod label;
 mod prepare;
+mod select;
 mod source;
 mod stats;
 mod verify;
@@ -46,6 +47,8 @@ enum Command {
     Label(label::LabelArgs),
     /// Makes a source ready once: small grey images, a CSV of pairs and the hashes of all files.
     Prepare(prepare::PrepareArgs),
+    /// Selects equally many images of each class that have no other finding (5x200, 8x200).
+    Select(select::SelectArgs),
     /// Writes a contact sheet: many images of a source in one PNG.
     Show(ShowArgs),
     /// Counts studies, images, patients, sentences, tokens and labels.
@@ -81,6 +84,7 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
     match &cli.command {
         Command::Label(args) => label::run(args),
         Command::Prepare(args) => prepare::run(args),
+        Command::Select(args) => select::run(args),
         Command::Show(args) => show(args),
         Command::Stats(args) => stats::run(args),
         Command::Verify(args) => verify::run(args),

@@ -149,6 +149,21 @@ pub enum DataError {
         /// Each cause with the studies that it struck.
         causes: Vec<(String, Vec<SampleRef>)>,
     },
+    /// A class has too few images to select from.
+    #[error(
+        "{name}: {found} images have \"{class}\" and nothing else, {wanted} are asked for: ask for fewer with --count, or \
+         leave the class out"
+    )]
+    TooFew {
+        /// The manifest.
+        name: String,
+        /// The class.
+        class: String,
+        /// Its images.
+        found: usize,
+        /// Images asked for.
+        wanted: usize,
+    },
     /// A setting is out of range.
     #[error("{key} = {value}: {why}")]
     Setting {
@@ -170,7 +185,9 @@ impl DataError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Io { source, .. } if is_storage(source) => 4,
-            Self::Setting { .. } | Self::Column { .. } | Self::Rules { .. } | Self::Prompt(_) => 2,
+            Self::Setting { .. } | Self::TooFew { .. } | Self::Column { .. } | Self::Rules { .. } | Self::Prompt(_) => {
+                2
+            }
             Self::Rows { .. }
             | Self::Leak { .. }
             | Self::TooManyBad { .. }

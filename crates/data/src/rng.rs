@@ -43,6 +43,8 @@ pub enum Purpose {
     Rewording = 21,
     /// Which prompts of a class stand for it.
     Prompts = 30,
+    /// Which images of a class are selected.
+    Selection = 31,
 }
 
 /// A random stream (xoshiro256++).

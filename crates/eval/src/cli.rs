@@ -4,29 +4,29 @@ mod compute;
 mod dataset;
 mod downstream;
 mod embed;
+mod ensemble;
 mod explain;
 mod pointing;
 mod predict;
 mod prototypes;
 mod report;
+mod retrieval;
 mod zero_shot;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use data::prompt::Prompts;
 use dataset::DataArgs;
 use engine::checkpoint::Checkpoint;
 use engine::device::DeviceSpec;
 use engine::interrupt::Interrupts;
 use engine::logging;
 use engine::progress::Ui;
-use serde_json::{Map, Value, json};
 
 use crate::error::Result;
 use crate::export::export;
 use crate::metric::Bootstrap;
-use crate::tasks::{Tools, Towers};
+use crate::tasks::Tools;
 
 /// Evaluates a checkpoint.
 #[derive(Debug, Parser)]
@@ -46,16 +46,10 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Task {
     ZeroShot(zero_shot::ZeroShotArgs),
-    /// Finds images by text, images by image and texts by image.
-    Retrieval {
-        #[command(flatten)]
-        common: Common,
-        /// Cut-offs.
-        #[arg(long, value_delimiter = ',', default_values_t = [1, 5, 10, 50])]
-        k: Vec<usize>,
-    },
+    Retrieval(retrieval::RetrievalArgs),
     LinearProbe(downstream::ProbeArgs),
     FineTune(downstream::FineTuneArgs),
+    Ensemble(ensemble::EnsembleArgs),
     Predict(predict::PredictArgs),
     Explain(explain::ExplainArgs),
     Pointing(pointing::PointingArgs),
@@ -134,21 +128,20 @@ impl Common {
 pub fn main(cli: &Cli) -> Result<String> {
     logging::init(cli.verbose);
     data::record::show_paths(cli.show_paths);
-    let (common, name, figures) = match &cli.task {
-        Task::Retrieval { common, k } => (common, "retrieval", run_retrieval(common, k)?),
-        Task::ZeroShot(args) => return args.run(),
-        Task::Embed(args) => return embed::run(args),
-        Task::Export(args) => return run_export(args),
-        Task::LinearProbe(args) => return args.run(),
-        Task::FineTune(args) => return args.run(),
-        Task::Predict(args) => return args.run(),
-        Task::Explain(args) => return args.run(),
-        Task::Pointing(args) => return args.run(),
-        Task::Prototypes(args) => return args.run(),
-        Task::Report(args) => return args.run(),
-    };
-    let figures = Value::Object(Map::from_iter([(name.to_owned(), figures)]));
-    Ok(if common.json { format!("{figures:#}\n") } else { format!("{}\n", crate::show::table(&figures)) })
+    match &cli.task {
+        Task::Retrieval(args) => args.run(),
+        Task::ZeroShot(args) => args.run(),
+        Task::Embed(args) => embed::run(args),
+        Task::Export(args) => run_export(args),
+        Task::LinearProbe(args) => args.run(),
+        Task::FineTune(args) => args.run(),
+        Task::Ensemble(args) => args.run(),
+        Task::Predict(args) => args.run(),
+        Task::Explain(args) => args.run(),
+        Task::Pointing(args) => args.run(),
+        Task::Prototypes(args) => args.run(),
+        Task::Report(args) => args.run(),
+    }
 }
 
 fn run_export(args: &ExportArgs) -> Result<String> {
@@ -156,16 +149,4 @@ fn run_export(args: &ExportArgs) -> Result<String> {
     let written = export(&Checkpoint::read(&args.weights)?, &args.out, &device)?;
     let lines: Vec<String> = written.0.iter().map(|path| path.display().to_string()).collect();
     Ok(lines.join("\n") + "\n")
-}
-
-fn run_retrieval(common: &Common, ks: &[usize]) -> Result<Value> {
-    let tools = common.tools(ks)?;
-    let checkpoint = common.dual_encoder()?;
-    let (tokenizer, text) = checkpoint.tokenizer()?;
-    let towers = Towers::new(&checkpoint, &tokenizer, text.max_tokens, &tools)?;
-    let (dataset, parts) = common.data.dataset()?;
-    Ok(match &parts.categories {
-        Some(categories) => json!(towers.retrieval_by_category(categories, &Prompts::phantom())?),
-        None => json!(towers.retrieval_by_pairs(&dataset)?),
-    })
 }

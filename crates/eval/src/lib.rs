@@ -5,6 +5,7 @@ pub mod classes;
 pub mod cli;
 pub mod downstream;
 pub mod embed;
+pub mod ensemble;
 pub mod error;
 pub mod explain;
 pub mod export;

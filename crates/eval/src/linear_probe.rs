@@ -13,17 +13,18 @@
 use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig, Linear, LinearConfig};
 use burn::optim::decay::WeightDecayConfig;
-use burn::optim::{AdamConfig, GradientsParams};
+use burn::optim::{AdamConfig, AdamWConfig, GradientsParams};
 use burn::tensor::{Device, Tensor, TensorData};
 use data::error::DataError;
 use data::record::Dataset;
 use data::rng::{Purpose, key, permutation};
-use model::ops::bce_with_logits;
+use model::head::label_kind::LabelKind;
 use serde::{Deserialize, Serialize};
 
 use crate::classes::{ClassFigures, class_figures};
+use crate::downstream::criterion::Criterion;
 use crate::error::{EvalError, Result};
-use crate::metric::{Bootstrap, auroc, macro_mean};
+use crate::metric::Bootstrap;
 
 /// Protocol of a probe; the defaults are the paper's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,6 +46,22 @@ pub struct ProbeConfig {
     pub stop_after: u32,
     /// Seed of order, dropout and the initial layer.
     pub seed: u64,
+    /// Whether weight decay acts on the parameter (`AdamW`) rather than on the gradient (Adam with L2).
+    #[serde(skip)]
+    pub decoupled: bool,
+    /// Whether features are brought to mean 0 and deviation 1.
+    #[serde(skip, default = "yes")]
+    pub standardise: bool,
+    /// What an epoch is chosen by.
+    #[serde(skip)]
+    pub criterion: Criterion,
+    /// How the classes relate.
+    #[serde(skip)]
+    pub kind: LabelKind,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Default for ProbeConfig {
@@ -58,6 +75,10 @@ impl Default for ProbeConfig {
             halve_after: 3,
             stop_after: 10,
             seed: 0,
+            decoupled: false,
+            standardise: true,
+            criterion: Criterion::default(),
+            kind: LabelKind::default(),
         }
     }
 }
@@ -109,19 +130,10 @@ impl ProbeSet<'_> {
         (0..k).map(|class| (0..n).map(|row| logits[row * k + class]).collect()).collect()
     }
 
-    /// Mean AUROC over the classes that have both labels.
-    fn macro_auroc(&self, head: &Head, device: &Device) -> Result<Option<f64>> {
-        let scores = self.scores(head, device);
-        let per_class: Vec<Option<f64>> = scores
-            .iter()
-            .enumerate()
-            .map(|(class, scores)| {
-                let known = (0..scores.len()).filter_map(|row| Some((scores[row], self.label(row, class)?)));
-                let (scores, labels): (Vec<f32>, Vec<bool>) = known.unzip();
-                auroc(&scores, &labels)
-            })
-            .collect::<Result<_, _>>()?;
-        Ok(macro_mean(&per_class))
+    /// Labels by class, `[K][N]`.
+    fn labels(&self) -> Vec<Vec<Option<bool>>> {
+        let of = |class: usize| (0..self.images.len()).map(|row| self.label(row, class)).collect();
+        (0..self.dataset.classes.len()).map(of).collect()
     }
 }
 
@@ -179,13 +191,13 @@ impl Standard {
 /// Scores of a probe.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Probed {
-    /// The best mean AUROC on the validation images.
+    /// The best score on the validation images; more is better.
     pub validation: f64,
     /// Scores of the test images, `[K][N]`.
     pub scores: Vec<Vec<f32>>,
 }
 
-/// Fits a linear layer on `train`, keeps the epoch with the best score on `validate`, and scores `test`.
+/// Logits of a linear layer that is fitted on `train`: keeps the epoch with the best score on `validate`, and scores `test`.
 ///
 /// # Errors
 /// If the validation data do not have both labels of any class, or no epoch is asked for.
@@ -196,6 +208,10 @@ pub fn probe_scores(
     config: &ProbeConfig,
     device: &Device,
 ) -> Result<Probed> {
+    if !config.standardise {
+        let (validation, head) = fit(train, validate, config, device)?;
+        return Ok(Probed { validation, scores: test.scores(&head, device) });
+    }
     let standard = Standard::of(train);
     let [of_train, of_validate, of_test] = [train, validate, test].map(|set| standard.apply(set.features));
     let (validation, head) = fit(&train.with(&of_train), &validate.with(&of_validate), config, device)?;
@@ -227,10 +243,13 @@ fn fit(train: &ProbeSet<'_>, validate: &ProbeSet<'_>, config: &ProbeConfig, devi
         dropout: DropoutConfig::new(config.dropout).init(),
         fc: LinearConfig::new(train.width, train.dataset.classes.len()).init(&tracked),
     };
-    let mut optimizer = AdamConfig::new()
-        .with_epsilon(1e-8)
-        .with_weight_decay(Some(WeightDecayConfig { penalty: config.weight_decay }))
-        .init();
+    let decay = WeightDecayConfig { penalty: config.weight_decay };
+    let mut optimizer = if config.decoupled {
+        AdamWConfig::new().with_epsilon(1e-8).with_weight_decay(config.weight_decay).init()
+    } else {
+        AdamConfig::new().with_epsilon(1e-8).with_weight_decay(Some(decay)).init()
+    };
+    let labels = validate.labels();
     let unfit = || EvalError::Unfit {
         data: validate.dataset.name.clone(),
         what: "no class has both labels in the validation part: use more patients".to_owned(),
@@ -244,11 +263,12 @@ fn fit(train: &ProbeSet<'_>, validate: &ProbeSet<'_>, config: &ProbeConfig, devi
             tracked.seed(key(config.seed, Purpose::Device, epoch, step as u64));
             let (features, targets, mask) = train.tensors(rows, &tracked);
             let logits = head.forward(features);
-            let loss = bce_with_logits(logits, targets, mask);
+            let loss = config.kind.loss(logits, targets, mask);
             let grads = GradientsParams::from_grads(loss.backward(), &head);
             head = optimizer.step(lr, head, grads);
         }
-        let score = validate.macro_auroc(&head.valid(), device)?.ok_or_else(unfit)?;
+        let logits = validate.scores(&head.valid(), device);
+        let score = config.criterion.score(config.kind, &labels, &logits)?.ok_or_else(unfit)?;
         if best.as_ref().is_none_or(|(highest, _)| score > *highest) {
             best = Some((score, head.valid()));
             (since_best, since_halved) = (0, 0);

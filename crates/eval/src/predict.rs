@@ -65,7 +65,9 @@ pub fn predict(
             let mut probabilities = Vec::new();
             if !sound.is_empty() {
                 let logits = model.forward(preprocess.images(&pixels, sound.len(), size, &tools.device));
-                probabilities = logits.into_data().iter::<f32>().map(sigmoid).collect();
+                let logits: Vec<f32> = logits.into_data().iter::<f32>().collect();
+                let rows = logits.chunks_exact(classes.len().max(1));
+                probabilities = rows.flat_map(|row| checkpoint.card.label_kind.probabilities(row)).collect();
             }
             let mut rows = probabilities.chunks_exact(classes.len().max(1));
             for (image, plane) in chunk.iter().zip(&planes) {
@@ -85,10 +87,6 @@ pub fn predict(
     let bytes = table.into_inner().map_err(|error| written_to(out, error.into_error()))?;
     fsx::write_atomic(out, &bytes)?;
     Ok(Predicted { images: listed.len(), unreadable })
-}
-
-fn sigmoid(logit: f32) -> f32 {
-    1.0 / (1.0 + (-logit).exp())
 }
 
 fn written_to(out: &Path, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> EvalError {

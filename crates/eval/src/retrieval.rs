@@ -1,7 +1,9 @@
-//! Retrieval: by category (the paper's CheXpert 8x200 protocol) and by pairs.
+//! Retrieval: by category (the paper's CheXpert 8x200 protocol) and by pairs; with queries of one's own: [`own`].
 //!
 //! Zhang et al. 2022, section 4.3: image-image uses encoder outputs, text-image the joint space; a hit is a candidate
 //! that is positive for the query's category.
+
+pub mod own;
 
 use data::prompt::Prompts;
 use serde::Serialize;

@@ -9,21 +9,29 @@ use data::batch::PairBatch;
 use engine::objective::{Context, Embeds, LossTerm, Losses, Objective};
 use engine::upload::Preprocess;
 use model::head::classifier::ImageClassifier;
-use model::ops::bce_with_logits;
+use model::head::label_kind::LabelKind;
 
-/// A classifier under binary cross-entropy.
+/// A classifier under the loss of its labels: binary cross-entropy, or cross-entropy of classes that exclude each other.
 #[derive(Module, Debug)]
 pub struct Supervised {
     /// Encoder and head.
     pub model: ImageClassifier,
     #[module(skip)]
     preprocess: Preprocess,
+    #[module(skip)]
+    kind: LabelKind,
 }
 
 impl Supervised {
-    /// Puts the loss on a model.
+    /// Puts the loss of any number of labels on a model.
     pub fn new(model: ImageClassifier, preprocess: Preprocess) -> Self {
-        Self { model, preprocess }
+        Self { model, preprocess, kind: LabelKind::Multilabel }
+    }
+
+    /// The same with the loss of other labels.
+    #[must_use]
+    pub fn with_kind(self, kind: LabelKind) -> Self {
+        Self { kind, ..self }
     }
 }
 
@@ -82,10 +90,15 @@ impl Objective for Supervised {
 
     fn losses(&self, embeds: &Scored, _ctx: &Context) -> Losses {
         let Scored { logits, targets, labelled } = embeds.clone();
-        let right = logits.clone().without_autodiff().greater_elem(0.0).float();
-        let right = right.equal(targets.clone().without_autodiff()).float() * labelled.clone().without_autodiff();
-        let accuracy = right.sum() / labelled.clone().without_autodiff().sum().clamp_min(1.0);
-        let value = bce_with_logits(logits, targets, labelled);
-        Losses { terms: vec![LossTerm { name: "bce", value, weight: 1.0 }], metrics: vec![("accuracy", accuracy)] }
+        let [found, wanted, known] = [&logits, &targets, &labelled].map(|rows| rows.clone().without_autodiff());
+        let (name, accuracy) = match self.kind {
+            LabelKind::Multilabel => {
+                let right = found.greater_elem(0.0).float().equal(wanted).float() * known.clone();
+                ("bce", right.sum() / known.sum().clamp_min(1.0))
+            }
+            LabelKind::Multiclass => ("cross_entropy", found.argmax(1).equal(wanted.argmax(1)).float().mean()),
+        };
+        let value = self.kind.loss(logits, targets, labelled);
+        Losses { terms: vec![LossTerm { name, value, weight: 1.0 }], metrics: vec![("accuracy", accuracy)] }
     }
 }

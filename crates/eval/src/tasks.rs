@@ -295,7 +295,17 @@ pub fn classify(checkpoint: &Checkpoint, dataset: &Dataset, tools: &Tools) -> Re
         };
         columns.push((class.clone(), column));
     }
-    let scores: Vec<Vec<f32>> =
-        (0..width).map(|class| rows.chunks_exact(width).map(|row| row[class]).collect()).collect();
+    let kind = checkpoint.card.label_kind;
+    let scores = columns_of(width, rows.chunks_exact(width.max(1)).map(|row| kind.log_odds(row)));
     class_figures(dataset, &opened.images, &columns, &scores, &tools.bootstrap)
+}
+
+/// Rows of scores, one for each image, as columns, one for each class.
+#[expect(clippy::cast_possible_truncation, reason = "scores come from f32")]
+pub(crate) fn columns_of(width: usize, rows: impl Iterator<Item = Vec<f64>>) -> Vec<Vec<f32>> {
+    let mut columns = vec![Vec::new(); width];
+    for row in rows {
+        columns.iter_mut().zip(row).for_each(|(column, value)| column.push(value as f32));
+    }
+    columns
 }

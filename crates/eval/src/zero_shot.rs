@@ -12,6 +12,7 @@ pub mod task;
 use data::prompt::Prompts;
 
 pub use self::draw::{NumPrompts, Sampling};
+pub(crate) use self::figures::Question;
 pub use self::rule::Rule;
 pub(crate) use self::settings::told;
 use crate::classes::{ClassFigures, class_figures};

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::alignment::AlignmentConfig;
 use crate::alignment::rules::AlignmentRules;
 use crate::head::classifier::{ImageClassifier, ImageClassifierConfig};
+use crate::head::label_kind::LabelKind;
 use crate::image::ImageEncoderConfig;
 use crate::text::TextEncoderConfig;
 use crate::{DualEncoder, DualEncoderConfig, Result};
@@ -151,6 +152,9 @@ pub struct Card {
     pub text: Option<TextCard>,
     /// Classes of a classifier, in the order of its logits.
     pub classes: Vec<String>,
+    /// How the classes relate, hence what the logits mean.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub label_kind: LabelKind,
     /// How words and patches were aligned, where they were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alignment: Option<AlignmentRules>,
@@ -159,8 +163,8 @@ pub struct Card {
     pub provenance: Provenance,
 }
 
-fn is_default(provenance: &Provenance) -> bool {
-    *provenance == Provenance::default()
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Card {
@@ -173,6 +177,7 @@ impl Card {
             preprocess,
             text: None,
             classes: Vec::new(),
+            label_kind: LabelKind::default(),
             alignment: None,
             provenance: Provenance::default(),
         }

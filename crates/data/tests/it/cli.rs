@@ -1,5 +1,7 @@
 //! The binary `roentgen-data`.
 
+use std::fmt::Write as _;
+
 use data::image::decode::decode_file;
 use serde_json::Value;
 
@@ -90,4 +92,28 @@ fn rejected_data_ends_with_its_own_code_and_no_private_word() {
     let (_, error) = output(&["stats", csv.to_str().unwrap(), "--image-column", "file"], 2);
     assert!(error.contains("no column \"file\""), "{error}");
     output(&["stats"], 2);
+}
+
+#[test]
+fn equally_many_images_with_one_finding_are_selected() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut csv = "Path,Sex,No Finding,Edema,Pleural Effusion,Support Devices\n".to_owned();
+    for patient in 0..40 {
+        let flags = ["1.0,,,", ",1.0,0.0,", ",,1.0,", ",1.0,,1.0"][patient % 4];
+        writeln!(csv, "train/patient{patient:05}/study1/view1_frontal.jpg,F,{flags}").unwrap();
+    }
+    let source = write(dir.path(), "train.csv", csv.as_bytes());
+    let [source, out] = [source, dir.path().join("2x5.csv")].map(|path| path.to_str().unwrap().to_owned());
+    let classes = ["--classes", "Edema,Pleural Effusion", "--out", out.as_str()];
+    let (text, _) = output(&[&["select", source.as_str(), "--count", "5", "--json"], &classes[..]].concat(), 0);
+    let json: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(json["classes"]["Edema"], serde_json::json!({ "eligible": 10, "drawn": 5 }));
+    assert_eq!((json["patients"].as_u64(), json["images_of_shared_patients"].as_u64()), (Some(10), Some(0)));
+    let written = std::fs::read_to_string(&out).unwrap();
+    assert!(written.starts_with("Path,Sex,No Finding,Edema,Pleural Effusion,Support Devices,category\n"), "{written}");
+    assert_eq!(written.lines().filter(|line| line.ends_with(",Edema")).count(), 5);
+    let (text, _) = output(&[&["select", source.as_str(), "--count", "5"], &classes[..]].concat(), 0);
+    assert!(text.contains("Pleural Effusion") && text.contains("eligible 10, drawn 5"), "{text}");
+    let (_, error) = output(&[&["select", source.as_str(), "--count", "50"], &classes[..]].concat(), 2);
+    assert!(error.contains("10 images have \"Edema\" and nothing else"), "{error}");
 }

@@ -6,6 +6,7 @@ use clap::Args;
 use data::record::Dataset;
 use data::source::pairs_csv::{PairsColumns, PairsConfig};
 use data::source::parts::{PairsSource, Parts, PhantomSource, SourceConfig};
+use data::source::queries;
 use data::split::SplitConfig;
 
 use crate::downstream::labelled::LabelledConfig;
@@ -96,7 +97,7 @@ impl DataArgs {
             classes: labels.iter().flat_map(|l| &l.classes).map(|class| class.trim().to_owned()).collect(),
             negative: labels.and_then(|labels| labels.negative.clone()),
             stratify: labels.and_then(|labels| labels.stratify.clone()),
-            test_data: None,
+            ..LabelledConfig::default()
         }
     }
 
@@ -132,6 +133,33 @@ impl DataArgs {
             config.select(&mut dataset)?;
         }
         Ok(dataset)
+    }
+
+    /// Column with the image path, where one is named.
+    pub(super) fn image_column(&self) -> Option<&str> {
+        self.image_column.as_deref()
+    }
+
+    /// Folder that image paths are relative to, where one is named.
+    pub(super) fn image_root(&self) -> Option<&Path> {
+        self.image_root.as_deref()
+    }
+
+    /// The images of a CSV, each a study of its own, as candidates of queries for some categories. A table without lists of
+    /// labels has a column for each category, and paths are where tables of CheXpert have them, unless columns are named.
+    pub(super) fn candidates(&self, categories: &[String]) -> Result<Dataset> {
+        let Some(manifest) = self.manifest() else { return Ok(self.part_of(&self.parts()?)) };
+        let header = queries::header(manifest)?;
+        let has = |name: &str| header.iter().any(|column| column == name);
+        let mut config = self.config(None);
+        let usual = PairsColumns::default();
+        if config.image_column.is_none() && !has(&usual.image) && has(queries::CHEXPERT_PATH) {
+            config.image_column = Some(queries::CHEXPERT_PATH.to_owned());
+        }
+        if config.label_columns.is_empty() && !has(&usual.labels) {
+            config.label_columns = categories.to_vec();
+        }
+        Ok(self.part_of(&self.parts_of(config.csv(None)?)?))
     }
 
     fn part_of(&self, parts: &Parts) -> Dataset {

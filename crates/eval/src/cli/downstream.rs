@@ -1,10 +1,12 @@
 //! The command lines of `linear-probe` and `fine-tune`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use data::error::DataError;
 use engine::checkpoint::{self, Checkpoint};
 use engine::run_dir::RunDir;
+use model::head::label_kind::LabelKind;
 use serde_json::{Map, Value, json};
 
 use super::compute::Compute;
@@ -12,10 +14,12 @@ use crate::downstream::Repetitions;
 use crate::downstream::fine_tune::{FineTuneConfig, FineTuneTask};
 use crate::downstream::labelled::{Labelled, LabelledConfig};
 use crate::downstream::probe::{ProbeTask, RATES};
+use crate::downstream::protocol::Protocol;
 use crate::error::Result;
 use crate::linear_probe::ProbeConfig;
 use crate::metric::Bootstrap;
 use crate::tasks::Tools;
+use crate::zero_shot::task::Against;
 
 /// The labelled images, and what both commands do with them.
 #[derive(Debug, Args)]
@@ -58,16 +62,34 @@ struct LabelledArgs {
     /// Folder that image paths are relative to.
     #[arg(long, requires = "data")]
     image_root: Option<PathBuf>,
-    /// Share of the training patients to use, drawn anew for every seed; validation and test stay whole.
-    #[arg(long, default_value_t = 1.0)]
-    fraction: f64,
-    /// Repetitions with other draws, orders and initial values (the paper: 5). A figure is the mean of their AUROC; its
-    /// interval is that of this mean over resampled test patients.
-    #[arg(long, default_value_t = 1)]
-    seeds: u64,
-    /// First seed.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
+    /// Every image has exactly one of the classes, such as normal, pneumonia and COVID-19: softmax and cross-entropy, and
+    /// accuracy beside the AUROC of each class against all others. Images of none or several are left out.
+    #[arg(long, conflicts_with = "negative")]
+    multiclass: bool,
+    /// Scores studies of several images, as of MURA: the mean of the probabilities of their images.
+    #[arg(long, requires = "data", conflicts_with = "stratify")]
+    study_level: bool,
+    /// Column with the study; default: `study_id`.
+    #[arg(long, requires = "study_level")]
+    study_column: Option<String>,
+    /// Values of a publication for all options that are not given.
+    #[arg(long, value_enum)]
+    protocol: Option<Protocol>,
+    /// Share of the training patients to use, drawn anew for every seed; validation and test stay whole. Several, with
+    /// commas between or repeated, give figures of each.
+    #[arg(long, value_delimiter = ',', default_value = "1")]
+    fraction: Vec<f64>,
+    /// Weights that are trained in the same way, such as those of ImageNet: also prints their figures and the paired
+    /// difference; may be repeated. Of fine-tune also the word random, for the same architecture with random weights.
+    #[arg(long, value_name = "WEIGHTS")]
+    baseline: Vec<PathBuf>,
+    /// Repetitions with other draws, orders and initial values; default: 1, or the protocol's. A figure is the mean of
+    /// their AUROC; its interval is that of this mean over resampled test patients.
+    #[arg(long)]
+    seeds: Option<u64>,
+    /// First seed; default: 0, or the protocol's.
+    #[arg(long)]
+    seed: Option<u64>,
     /// Resamples of an interval.
     #[arg(long, default_value_t = 1000)]
     resamples: usize,
@@ -98,6 +120,9 @@ impl LabelledArgs {
             patient_column: self.patient_column.clone(),
             stratify: self.stratify.clone(),
             image_root: self.image_root.clone(),
+            kind: self.kind(),
+            study_level: self.study_level,
+            study_column: self.study_column.clone(),
         };
         config.read()
     }
@@ -107,8 +132,38 @@ impl LabelledArgs {
         Ok(Tools { bootstrap, ..self.compute.tools()? })
     }
 
-    fn repetitions(&self) -> Repetitions {
-        Repetitions { fraction: self.fraction, seed: self.seed, seeds: self.seeds }
+    fn kind(&self) -> LabelKind {
+        if self.multiclass { LabelKind::Multiclass } else { LabelKind::Multilabel }
+    }
+
+    /// The repetitions of every share of the labels.
+    fn repetitions(&self) -> Result<Vec<Repetitions>> {
+        for (place, fraction) in self.fraction.iter().enumerate() {
+            if self.fraction[..place].contains(fraction) {
+                let value = fraction.to_string();
+                return Err(DataError::Setting { key: "--fraction", value, why: "name each share once" }.into());
+            }
+        }
+        let (seed, seeds) = self.protocol.map_or((0, 1), Protocol::seeds);
+        let (seed, seeds) = (self.seed.unwrap_or(seed), self.seeds.unwrap_or(seeds));
+        Ok(self.fraction.iter().map(|&fraction| Repetitions { fraction, seed, seeds }).collect())
+    }
+
+    /// What the weights are compared with: refused before any data are read.
+    fn baselines(&self) -> Result<Vec<Against>> {
+        let mut baselines = Vec::new();
+        for weights in &self.baseline {
+            if weights == Path::new("random") {
+                if !baselines.iter().any(|other| matches!(other, Against::Random)) {
+                    baselines.push(Against::Random);
+                }
+                continue;
+            }
+            let checkpoint = Checkpoint::read(weights)?;
+            checkpoint.image_config()?;
+            baselines.push(Against::Checkpoint(Box::new(checkpoint)));
+        }
+        Ok(baselines)
     }
 
     /// The figures with the parts that they come from.
@@ -129,103 +184,112 @@ impl LabelledArgs {
 pub(super) struct ProbeArgs {
     #[command(flatten)]
     labelled: LabelledArgs,
-    /// Learning rates, with commas between; the one with the best validation score is tested.
-    #[arg(long, value_delimiter = ',', default_values_t = RATES)]
+    /// Learning rates, with commas between; the one with the best validation score is tested. Default: 0.0001, 0.001 and
+    /// 0.01, or the protocol's one.
+    #[arg(long, value_delimiter = ',')]
     lr: Vec<f64>,
-    /// Longest training in epochs.
-    #[arg(long, default_value_t = ProbeConfig::default().max_epochs)]
-    epochs: u64,
+    /// Longest training in epochs; default: 1000, or the protocol's.
+    #[arg(long)]
+    epochs: Option<u64>,
 }
 
 impl ProbeArgs {
     pub(super) fn run(&self) -> Result<String> {
         let args = &self.labelled;
         let tools = args.tools()?;
+        let repetitions = args.repetitions()?;
         let checkpoint = args.checkpoint()?;
+        let baselines = args.baselines()?;
         let labelled = args.labelled()?;
-        let task = ProbeTask {
-            repetitions: args.repetitions(),
-            rates: self.lr.clone(),
-            protocol: ProbeConfig { max_epochs: self.epochs, ..ProbeConfig::default() },
-            stratify: args.stratify.is_some(),
+        let (rates, mut protocol) = match args.protocol.map(|protocol| protocol.probe(args.kind())) {
+            Some((rate, protocol)) => (vec![rate], protocol),
+            None => (RATES.to_vec(), ProbeConfig::default()),
         };
-        let figures = LabelledArgs::figures(&labelled, &task.run(&checkpoint, &labelled, &tools)?);
+        protocol.max_epochs = self.epochs.unwrap_or(protocol.max_epochs);
+        let rates = if self.lr.is_empty() { rates } else { self.lr.clone() };
+        let task = ProbeTask { repetitions, rates, protocol, stratify: args.stratify.is_some() };
+        let figures = LabelledArgs::figures(&labelled, &task.run(&checkpoint, &baselines, &labelled, &tools)?);
         Ok(args.print(&labelled, &figures))
     }
 }
 
-/// Trains a classifier on an image encoder: the head alone first, then all parameters. Defaults are `ConVIRT`'s protocol.
+/// Trains a classifier on an image encoder: the head alone first, then all parameters. Defaults are `ConVIRT`'s protocol
+/// with one seed.
 #[derive(Debug, Args)]
 pub(super) struct FineTuneArgs {
     #[command(flatten)]
     labelled: LabelledArgs,
-    /// New folder for the classifier, model.safetensors, and its figures, eval.json; of several seeds, the classifier with
-    /// the best validation score. Both are written at the end: one that is stopped before starts again.
+    /// New folder for the classifier, model.safetensors, and its figures, eval.json; of several seeds and shares of the
+    /// labels, the classifier with the best validation score. Both are written at the end: one that is stopped before starts
+    /// again.
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Learning rate of all parameters.
-    #[arg(long, default_value_t = FineTuneConfig::default().lr)]
-    lr: f64,
-    /// Learning rate of the head while the encoder is frozen.
-    #[arg(long, default_value_t = FineTuneConfig::default().head_lr)]
-    head_lr: f64,
-    /// Steps of the head alone.
-    #[arg(long, default_value_t = FineTuneConfig::default().head_steps)]
-    head_steps: u64,
-    /// Images per step; where there are fewer, all of them.
-    #[arg(long, default_value_t = FineTuneConfig::default().train_batch)]
-    train_batch: usize,
-    /// Longest training of all parameters, in epochs.
-    #[arg(long, default_value_t = FineTuneConfig::default().epochs)]
-    epochs: u64,
-    /// Epochs without a better validation score after which the learning rate is halved.
-    #[arg(long, default_value_t = FineTuneConfig::default().halve_after)]
-    halve_after: u32,
-    /// Epochs without a better validation score after which training ends.
-    #[arg(long, default_value_t = FineTuneConfig::default().stop_after)]
-    stop_after: u32,
-    /// Weight decay (L2).
-    #[arg(long, default_value_t = FineTuneConfig::default().weight_decay)]
-    weight_decay: f32,
-    /// Dropout before the last layer.
-    #[arg(long, default_value_t = FineTuneConfig::default().dropout)]
-    dropout: f64,
+    /// Learning rate of all parameters; default: 0.0001.
+    #[arg(long)]
+    lr: Option<f64>,
+    /// Learning rate of the head while the encoder is frozen; default: 0.001.
+    #[arg(long)]
+    head_lr: Option<f64>,
+    /// Steps of the head alone; default: 200.
+    #[arg(long)]
+    head_steps: Option<u64>,
+    /// Images per step; where there are fewer, all of them; default: 64.
+    #[arg(long)]
+    train_batch: Option<usize>,
+    /// Longest training of all parameters, in epochs; default: 1000.
+    #[arg(long)]
+    epochs: Option<u64>,
+    /// Epochs without a better validation score after which the learning rate is halved; default: 3.
+    #[arg(long)]
+    halve_after: Option<u32>,
+    /// Epochs without a better validation score after which training ends; default: 10.
+    #[arg(long)]
+    stop_after: Option<u32>,
+    /// Weight decay (L2); default: 0.000001.
+    #[arg(long)]
+    weight_decay: Option<f32>,
+    /// Dropout before the last layer; default: 0.2.
+    #[arg(long)]
+    dropout: Option<f64>,
     /// Probability of a horizontal flip in training; 0 where a class names a side.
     #[arg(long, default_value_t = FineTuneConfig::default().augment.flip)]
     flip: f64,
 }
 
 impl FineTuneArgs {
+    /// What is given, else the values of the protocol or the defaults.
     fn protocol(&self) -> FineTuneConfig {
-        let mut augment = FineTuneConfig::default().augment;
+        let kind = self.labelled.kind();
+        let usual = self.labelled.protocol.map_or_else(FineTuneConfig::default, |protocol| protocol.fine_tune(kind));
+        let mut augment = usual.augment;
         augment.flip = self.flip;
         FineTuneConfig {
-            lr: self.lr,
-            head_lr: self.head_lr,
-            head_steps: self.head_steps,
-            train_batch: self.train_batch,
-            epochs: self.epochs,
-            halve_after: self.halve_after,
-            stop_after: self.stop_after,
-            weight_decay: self.weight_decay,
-            dropout: self.dropout,
+            lr: self.lr.unwrap_or(usual.lr),
+            head_lr: self.head_lr.unwrap_or(usual.head_lr),
+            head_steps: self.head_steps.unwrap_or(usual.head_steps),
+            train_batch: self.train_batch.unwrap_or(usual.train_batch),
+            epochs: self.epochs.unwrap_or(usual.epochs),
+            halve_after: self.halve_after.unwrap_or(usual.halve_after),
+            stop_after: self.stop_after.unwrap_or(usual.stop_after),
+            weight_decay: self.weight_decay.unwrap_or(usual.weight_decay),
+            dropout: self.dropout.unwrap_or(usual.dropout),
             augment,
+            decoupled: usual.decoupled,
+            criterion: usual.criterion,
         }
     }
 
     pub(super) fn run(&self) -> Result<String> {
         let args = &self.labelled;
         let tools = args.tools()?;
+        let repetitions = args.repetitions()?;
         let checkpoint = args.checkpoint()?;
+        let baselines = args.baselines()?;
         let labelled = args.labelled()?;
         // Refused now rather than after hours of training.
         let out = self.out.as_deref().map(RunDir::create).transpose()?;
-        let task = FineTuneTask {
-            repetitions: args.repetitions(),
-            protocol: self.protocol(),
-            stratify: args.stratify.is_some(),
-        };
-        let tuned = task.run(&checkpoint, &labelled, &tools)?;
+        let task = FineTuneTask { repetitions, protocol: self.protocol(), stratify: args.stratify.is_some() };
+        let tuned = task.run(&checkpoint, &baselines, &labelled, &tools)?;
         let figures = LabelledArgs::figures(&labelled, &tuned.figures);
         if let Some(out) = out {
             checkpoint::save(&out.model(), &tuned.model, &tuned.card)?;

@@ -6,9 +6,7 @@ use data::record::Dataset;
 use serde_json::{Map, Value, json};
 
 use crate::error::{EvalError, Result};
-use crate::metric::{
-    Bootstrap, Clusters, SortedScores, auroc, by_stratum, macro_mean, mean_auroc_difference, mean_auroc_interval,
-};
+use crate::metric::{Bootstrap, Clusters, SortedScores, by_stratum, mean_auroc_difference, mean_auroc_interval};
 
 /// Scores of the images of a part, `[K][N]`.
 pub type Scores = Vec<Vec<f32>>;
@@ -121,17 +119,4 @@ fn strata(part: &Dataset) -> (Vec<Option<usize>>, usize) {
     numbers.values_mut().zip(0..).for_each(|(number, next)| *number = next);
     let count = numbers.len();
     (part.studies.iter().map(|study| numbers.get(&study.view).copied()).collect(), count)
-}
-
-/// Mean AUROC over the classes of a part that have both labels; `None` without one.
-///
-/// # Errors
-/// A score that is no finite number.
-pub fn macro_auroc(part: &Dataset, scores: &Scores) -> Result<Option<f64>> {
-    let of = |(class, scores): (usize, &Vec<f32>)| {
-        let known = scores.iter().zip(&part.studies).filter_map(|(&score, study)| Some((score, study.labels[class]?)));
-        let (scores, labels): (Vec<f32>, Vec<bool>) = known.unzip();
-        auroc(&scores, &labels)
-    };
-    Ok(macro_mean(&scores.iter().enumerate().map(of).collect::<Result<Vec<_>, _>>()?))
 }

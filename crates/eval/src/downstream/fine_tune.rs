@@ -25,15 +25,20 @@ use engine::progress::Progress;
 use engine::state::{Origin, TrainState};
 use engine::upload::Preprocess;
 use model::head::classifier::{ImageClassifier, ImageClassifierConfig};
+use model::head::label_kind::LabelKind;
 use serde_json::{Map, Value};
 
 use super::Repetitions;
-use super::figures::{Scores, TestPart, macro_auroc};
+use super::compare::{self, ByFraction};
+use super::criterion::Criterion;
+use super::figures::Scores;
+use super::judge::Judge;
 use super::labelled::Labelled;
 use crate::embed::map_images;
 use crate::error::{EvalError, Result};
 use crate::supervised::Supervised;
 use crate::tasks::{Opened, Tools};
+use crate::zero_shot::task::Against;
 
 /// Memory for decoded training images (bytes).
 const CACHE_BYTES: usize = 1 << 30;
@@ -65,6 +70,10 @@ pub struct FineTuneConfig {
     pub dropout: f64,
     /// Augmentation.
     pub augment: AugmentConfig,
+    /// Whether weight decay acts on the parameter (`AdamW`) rather than on the gradient (Adam with L2).
+    pub decoupled: bool,
+    /// What an epoch is chosen by.
+    pub criterion: Criterion,
 }
 
 impl Default for FineTuneConfig {
@@ -80,6 +89,8 @@ impl Default for FineTuneConfig {
             weight_decay: 1e-6,
             dropout: 0.2,
             augment: AugmentConfig::default(),
+            decoupled: false,
+            criterion: Criterion::default(),
         }
     }
 }
@@ -87,9 +98,9 @@ impl Default for FineTuneConfig {
 /// Figures of fine-tuning and its classifier.
 #[derive(Debug)]
 pub struct FineTuned {
-    /// Under `test`: the mean over repetitions.
+    /// Under `test`: the mean over repetitions, those of other initial values, and the differences.
     pub figures: Map<String, Value>,
-    /// The classifier of the repetition with the best validation score.
+    /// The classifier of the checkpoint's repetition with the best validation score.
     pub model: ImageClassifier,
     /// Its card.
     pub card: Card,
@@ -98,8 +109,8 @@ pub struct FineTuned {
 /// Fine-tuning of a checkpoint.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FineTuneTask {
-    /// Its repetitions.
-    pub repetitions: Repetitions,
+    /// Its repetitions, for each share of the labels.
+    pub repetitions: Vec<Repetitions>,
     /// The protocol.
     pub protocol: FineTuneConfig,
     /// Whether the test images have strata.
@@ -107,77 +118,136 @@ pub struct FineTuneTask {
 }
 
 impl FineTuneTask {
-    /// Trains a classifier for each repetition and scores the test part.
+    /// Trains a classifier for each repetition and scores the test part; the same from the values of `baselines`.
     ///
     /// # Errors
     /// Settings that make no sense, unreadable images, weights that do not fit, classes without both labels, a loss that
     /// stays NaN.
-    pub fn run(&self, checkpoint: &Checkpoint, labelled: &Labelled, tools: &Tools) -> Result<FineTuned> {
+    pub fn run(
+        &self,
+        checkpoint: &Checkpoint,
+        baselines: &[Against],
+        labelled: &Labelled,
+        tools: &Tools,
+    ) -> Result<FineTuned> {
         self.protocol.check()?;
-        let draws = self.repetitions.draws(&labelled.train)?;
-        let test = TestPart::new(&labelled.test, self.stratify)?;
+        let draws: Vec<Draws> = self.repetitions.iter().map(|r| r.draws(&labelled.train)).collect::<Result<_>>()?;
+        let judge = Judge::new(labelled, self.stratify)?;
+        check_validation(&labelled.validate)?;
+        let all = Trainings { task: self, labelled, draws: &draws, tools };
+        let own = Initial { label: "", checkpoint, random: false };
+        let (trained, best) = all.run(&own)?;
+        let mut others = Vec::new();
+        for baseline in baselines {
+            let initial = match baseline {
+                Against::Random => Initial { label: "random, ", checkpoint, random: true },
+                Against::Checkpoint(other) => Initial { label: "baseline, ", checkpoint: other, random: false },
+            };
+            others.push((baseline, all.run(&initial)?.0));
+        }
+        let Some((_, model)) = best else {
+            let value = self.repetitions.first().map_or(0, |repetitions| repetitions.seeds).to_string();
+            return Err(DataError::Setting { key: "--seeds", value, why: "use at least 1" }.into());
+        };
+        let architecture = Architecture::ImageClassifier(self.architecture(checkpoint, labelled)?);
+        let mut card = Card::new("fine-tune", architecture, padded(checkpoint));
+        card.classes.clone_from(&labelled.train.classes);
+        card.label_kind = labelled.kind;
+        let fractions: Vec<f64> = self.repetitions.iter().map(|repetitions| repetitions.fraction).collect();
+        let figures = compare::figures(&judge, &fractions, &trained, &others, &tools.bootstrap)?;
+        Ok(FineTuned { figures, model, card })
+    }
+
+    fn architecture(&self, checkpoint: &Checkpoint, labelled: &Labelled) -> Result<ImageClassifierConfig> {
         let architecture = ImageClassifierConfig {
             image: checkpoint.image_config()?.clone(),
             num_classes: labelled.train.classes.len(),
             dropout: self.protocol.dropout,
         };
         architecture.validate()?;
-        check_validation(&labelled.validate)?;
-        let preprocess = &padded(checkpoint);
+        Ok(architecture)
+    }
+}
+
+/// The seeds of a share of the labels, with the studies of each.
+type Draws = Vec<(u64, Vec<usize>)>;
+
+/// Initial values of an encoder.
+struct Initial<'a> {
+    /// What goes before the names of its progress bars.
+    label: &'a str,
+    checkpoint: &'a Checkpoint,
+    /// Whether the architecture alone is that of the checkpoint.
+    random: bool,
+}
+
+/// Fine-tuning from several initial values on the same draws.
+struct Trainings<'a> {
+    task: &'a FineTuneTask,
+    labelled: &'a Labelled,
+    draws: &'a [Draws],
+    tools: &'a Tools,
+}
+
+impl Trainings<'_> {
+    /// Logits of the test part by share of the labels and repetition, and the classifier with the best validation score.
+    fn run(&self, initial: &Initial<'_>) -> Result<(ByFraction, Option<(f64, ImageClassifier)>)> {
+        let (labelled, tools) = (self.labelled, self.tools);
+        let preprocess = &padded(initial.checkpoint);
         let opened = tools.open(&labelled.test, preprocess)?;
-        let mut repetitions = Vec::new();
+        let mut all = Vec::new();
         let mut best: Option<(f64, ImageClassifier)> = None;
-        for (seed, studies) in draws {
-            let chosen = studies.iter().map(|&study| labelled.train.studies[study].clone()).collect();
-            let train = Dataset { studies: chosen, ..labelled.train.clone() };
-            let (score, model) = self.train(checkpoint, &architecture, &train, &labelled.validate, seed, tools)?;
-            tracing::info!(seed, validation_auroc = score, "best epoch");
-            repetitions.push(
-                tools.progress("test", opened.images.len(), |tick| scores(&model, &opened, preprocess, tools, tick))?,
-            );
-            if best.as_ref().is_none_or(|(highest, _)| score > *highest) {
-                best = Some((score, model));
+        for draws in self.draws {
+            let mut repetitions = Vec::new();
+            for (seed, studies) in draws {
+                let chosen = studies.iter().map(|&study| labelled.train.studies[study].clone()).collect();
+                let train = Dataset { studies: chosen, ..labelled.train.clone() };
+                let (score, model) = self.train(initial, &train, *seed)?;
+                tracing::info!(seed, images = train.studies.len(), validation = score, "best epoch");
+                repetitions.push(
+                    tools.progress("test", opened.images.len(), |tick| {
+                        scores(&model, &opened, preprocess, tools, tick)
+                    })?,
+                );
+                if best.as_ref().is_none_or(|(highest, _)| score > *highest) {
+                    best = Some((score, model));
+                }
             }
+            all.push(repetitions);
         }
-        let Some((_, model)) = best else {
-            let (key, value) = ("--seeds", self.repetitions.seeds.to_string());
-            return Err(DataError::Setting { key, value, why: "use at least 1" }.into());
-        };
-        let mut card = Card::new("fine-tune", Architecture::ImageClassifier(architecture), preprocess.clone());
-        card.classes.clone_from(&labelled.train.classes);
-        Ok(FineTuned { figures: test.figures(&repetitions, &tools.bootstrap)?, model, card })
+        Ok((all, best))
     }
 
     /// One repetition: the best validation score and the classifier that has it.
-    fn train(
-        &self,
-        checkpoint: &Checkpoint,
-        architecture: &ImageClassifierConfig,
-        train: &Dataset,
-        validate: &Dataset,
-        seed: u64,
-        tools: &Tools,
-    ) -> Result<(f64, ImageClassifier)> {
-        let protocol = &self.protocol;
-        let preprocess = &padded(checkpoint);
+    fn train(&self, initial: &Initial<'_>, train: &Dataset, seed: u64) -> Result<(f64, ImageClassifier)> {
+        let (protocol, tools, kind) = (&self.task.protocol, self.tools, self.labelled.kind);
+        let preprocess = &padded(initial.checkpoint);
         let loader = protocol.loader(train, preprocess, seed)?;
         let tracked = tools.device.clone().autodiff();
         tools.device.seed(key(seed, Purpose::Init, 0, 0));
-        let mut model = architecture.init(&tracked);
-        let encoder = checkpoint.image_encoder(&tracked)?;
-        let validate = Tools { cache_bytes: VALIDATION_CACHE_BYTES, ..tools.clone() }.open(validate, preprocess)?;
+        let mut model = self.task.architecture(initial.checkpoint, self.labelled)?.init(&tracked);
+        let encoder =
+            if initial.random { model.image_encoder.clone() } else { initial.checkpoint.image_encoder(&tracked)? };
+        let part = &self.labelled.validate;
+        let validate = Tools { cache_bytes: VALIDATION_CACHE_BYTES, ..tools.clone() }.open(part, preprocess)?;
+        let labels = labels_of(part);
         let origin = || Origin { seed, ..Origin::default() };
         let watch = |label: &str, steps| Watch {
-            progress: Progress::new(tools.ui, &format!("{label}, seed {seed}"), steps),
+            progress: Progress::new(tools.ui, &format!("{}{label}, seed {seed}", initial.label), steps),
             validate: &validate,
+            labels: &labels,
+            criterion: protocol.criterion,
+            kind,
             preprocess: preprocess.clone(),
             tools,
             best: None,
         };
 
+        let supervised = |model| Supervised::new(model, preprocess.clone()).with_kind(kind);
+
         let config = protocol.head(seed);
         model.image_encoder = encoder.clone().freeze();
-        let start = Start::fresh(Supervised::new(model, preprocess.clone()), &config.optim, origin());
+        let start = Start::fresh(supervised(model), &config.optim, origin());
         model = if config.steps > 0 {
             let mut watching = watch("head", config.steps);
             let trained = fit(start, &loader, &config, &tracked, &mut watching)?;
@@ -189,7 +259,7 @@ impl FineTuneTask {
 
         let config = protocol.all(seed, loader.steps_per_epoch());
         model.image_encoder = encoder;
-        let start = Start::fresh(Supervised::new(model, preprocess.clone()), &config.optim, origin());
+        let start = Start::fresh(supervised(model), &config.optim, origin());
         let mut watching = watch("all parameters", config.steps);
         fit(start, &loader, &config, &tracked, &mut watching)?;
         watching.progress.finish("");
@@ -201,11 +271,17 @@ impl FineTuneTask {
 /// Makes sure that the validation part can tell one epoch from another.
 fn check_validation(validate: &Dataset) -> Result<()> {
     let level = vec![vec![0.0; validate.studies.len()]; validate.classes.len()];
-    if macro_auroc(validate, &level)?.is_some() {
+    if Criterion::Auroc.score(LabelKind::Multilabel, &labels_of(validate), &level)?.is_some() {
         return Ok(());
     }
     let what = "no class has both labels in the validation part: use more patients".to_owned();
     Err(EvalError::Unfit { data: validate.name.clone(), what })
+}
+
+/// Labels of a part by class, `[K][N]`.
+fn labels_of(part: &Dataset) -> Vec<Vec<Option<bool>>> {
+    let of = |class: usize| part.studies.iter().map(|study| study.labels[class]).collect();
+    (0..part.classes.len()).map(of).collect()
 }
 
 impl FineTuneConfig {
@@ -247,7 +323,7 @@ impl FineTuneConfig {
 
     fn optim(&self, lr: f64, schedule: Schedule) -> OptimConfig {
         OptimConfig {
-            kind: OptimizerKind::Adam,
+            kind: if self.decoupled { OptimizerKind::Adamw } else { OptimizerKind::Adam },
             lr,
             betas: [0.9, 0.999],
             eps: 1e-8,
@@ -308,6 +384,10 @@ fn scores(
 struct Watch<'a> {
     progress: Progress,
     validate: &'a Opened<'a>,
+    /// Labels of the validation part, `[K][N]`.
+    labels: &'a [Vec<Option<bool>>],
+    criterion: Criterion,
+    kind: LabelKind,
     preprocess: Preprocess,
     tools: &'a Tools,
     best: Option<(f64, ImageClassifier)>,
@@ -315,7 +395,9 @@ struct Watch<'a> {
 
 impl Observer<Supervised> for Watch<'_> {
     fn on_step(&mut self, report: &StepReport) -> engine::Result<()> {
-        let best = self.best.as_ref().map_or_else(String::new, |(score, _)| format!("  validation AUROC {score:.3}"));
+        let name = self.criterion.name();
+        let best = |(score, _): &(f64, ImageClassifier)| format!("  validation {name} {:.3}", score.abs());
+        let best = self.best.as_ref().map_or_else(String::new, best);
         let message = format!(
             "loss {:.3}  {:.0} images/s{best}",
             report.get("loss").unwrap_or(f64::NAN),
@@ -325,17 +407,17 @@ impl Observer<Supervised> for Watch<'_> {
         Ok(())
     }
 
-    /// One minus the mean AUROC: what is lower is better.
+    /// One minus the score: what is lower is better.
     fn validate(&mut self, objective: &Supervised, step: u64) -> engine::Result<f64> {
         let score = scores(&objective.model, self.validate, &self.preprocess, self.tools, &|_| Ok(()))
-            .and_then(|scores| macro_auroc(self.validate.dataset, &scores))
+            .and_then(|scores| self.criterion.score(self.kind, self.labels, &scores))
             .map_err(|error| in_engine(error, step))?;
         // Asked for before training began.
         let score = score.unwrap_or(0.0);
         if self.best.as_ref().is_none_or(|(best, _)| score > *best) {
             self.best = Some((score, objective.model.clone()));
         }
-        tracing::debug!(step, validation_auroc = score, "epoch ended");
+        tracing::debug!(step, validation = score, "epoch ended");
         Ok(1.0 - score)
     }
 

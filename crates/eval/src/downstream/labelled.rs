@@ -1,6 +1,6 @@
 //! Labelled images for probes and fine-tuning: one or two CSV files, parts that share no patient.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use data::error::DataError;
@@ -8,6 +8,7 @@ use data::record::{Dataset, Phi, Split, Study};
 use data::source::pairs_csv::{self, PairsColumns, PairsConfig};
 use data::source::parts::PhantomSource;
 use data::split::{SplitConfig, check_leaks, split_by_patient};
+use model::head::label_kind::LabelKind;
 use serde_json::{Value, json};
 
 use crate::error::{EvalError, Result};
@@ -35,6 +36,12 @@ pub struct LabelledConfig {
     pub stratify: Option<String>,
     /// Folder that image paths are relative to; absent: that of the CSV.
     pub image_root: Option<PathBuf>,
+    /// How the classes relate; images that are not of exactly one are left out where they exclude each other.
+    pub kind: LabelKind,
+    /// Whether the test images of a study are scored together.
+    pub study_level: bool,
+    /// Column with the study.
+    pub study_column: Option<String>,
 }
 
 /// Labelled images in three parts that share no patient; every study is one image.
@@ -48,6 +55,10 @@ pub struct Labelled {
     pub test: Dataset,
     /// Where the test part comes from, in words.
     pub tested_on: String,
+    /// How the classes relate.
+    pub kind: LabelKind,
+    /// Test images of each study, where they are scored together.
+    pub test_studies: Option<Vec<Vec<usize>>>,
 }
 
 impl LabelledConfig {
@@ -57,7 +68,14 @@ impl LabelledConfig {
     /// As [`pairs_csv::read`]; settings that contradict each other, a class or a negative that never occurs, a column of
     /// strata that is blank everywhere, and a part without images.
     pub fn read(&self) -> Result<Labelled> {
-        let Some(file) = &self.data else { return Ok(phantoms()) };
+        let Some(file) = &self.data else {
+            let mut labelled = phantoms();
+            labelled.kind = self.kind;
+            for part in [&mut labelled.train, &mut labelled.validate, &mut labelled.test] {
+                self.keep_one_of(part)?;
+            }
+            return Ok(labelled);
+        };
         let mut all = self.read_csv(file, "row", None)?;
         let mut labelled = if let Some(file) = &self.test_data {
             let test = self.read_csv(file, "test row", Some(&all.classes))?;
@@ -78,6 +96,10 @@ impl LabelledConfig {
         {
             let what = format!("column \"{column}\" says nothing of the test images: name another with --stratify");
             return Err(EvalError::Unfit { data: labelled.test.name, what });
+        }
+        labelled.kind = self.kind;
+        if self.study_level {
+            labelled.test_studies = Some(studies_of(&labelled.test)?);
         }
         for part in [&mut labelled.train, &mut labelled.validate, &mut labelled.test] {
             // An image is a sample of its own: the loader need not keep those of one study apart.
@@ -111,6 +133,7 @@ impl LabelledConfig {
             patient: or(&self.patient_column, usual.patient),
             labels: or(&list_column, usual.labels),
             view: or(&self.stratify, usual.view),
+            study: or(&self.study_column, usual.study),
             ..PairsColumns::default()
         };
         let mut wanted = classes.unwrap_or(&self.classes).to_vec();
@@ -133,6 +156,7 @@ impl LabelledConfig {
         let config = self.csv(classes)?;
         let mut all = pairs_csv::read(file, &config).map_err(|error| self.name_setting(file, error))?;
         self.select(&mut all)?;
+        self.keep_one_of(&mut all)?;
         for study in &mut all.studies {
             // Rows of two files with equal numbers are not of one patient.
             if *study.patient_id.expose() == format!("row {}", study.row) {
@@ -143,6 +167,32 @@ impl LabelledConfig {
             tracing::warn!(data = %all.name, "no row names a patient: each counts as one of its own (--patient-column)");
         }
         Ok(all)
+    }
+
+    /// Leaves out images that are not of exactly one class, or of one that is not known, where classes exclude each other.
+    ///
+    /// # Errors
+    /// If fewer than two classes or no images are left.
+    fn keep_one_of(&self, all: &mut Dataset) -> Result<()> {
+        if self.kind == LabelKind::Multilabel {
+            return Ok(());
+        }
+        let before = all.studies.len();
+        let is_one = |study: &Study| {
+            study.labels.iter().all(Option::is_some)
+                && study.labels.iter().flatten().filter(|label| **label).count() == 1
+        };
+        all.studies.retain(is_one);
+        if all.classes.len() < 2 || all.studies.is_empty() {
+            let what = "--multiclass needs two classes at least, and images that are of exactly one: name them with \
+                        --classes or --label-column";
+            return Err(EvalError::Unfit { data: all.name.clone(), what: what.to_owned() });
+        }
+        let left_out = before - all.studies.len();
+        if left_out > 0 {
+            tracing::warn!(data = %all.name, images = left_out, "left out: of no class, of several, or not known");
+        }
+        Ok(())
     }
 
     /// A class that never occurs, under the name of its option and with its file.
@@ -188,7 +238,8 @@ impl LabelledConfig {
 fn phantoms() -> Labelled {
     let parts = PhantomSource::default().parts();
     let tested_on = "phantoms that are in no other part".to_owned();
-    Labelled { train: parts.train, validate: parts.validate, test: parts.test, tested_on }
+    let (kind, test_studies) = (LabelKind::default(), None);
+    Labelled { train: parts.train, validate: parts.validate, test: parts.test, tested_on, kind, test_studies }
 }
 
 /// Takes the studies of patients that are tested on, and of a test part of its own, out of what is trained on.
@@ -227,7 +278,33 @@ fn split_missing(all: &mut Dataset, test: bool) -> Result<()> {
 
 fn parts(all: &Dataset, tested_on: String) -> Labelled {
     let part = |split| Dataset { studies: all.split(split), name: all.name.clone(), classes: all.classes.clone() };
-    Labelled { train: part(Split::Train), validate: part(Split::Validate), test: part(Split::Test), tested_on }
+    Labelled {
+        train: part(Split::Train),
+        validate: part(Split::Validate),
+        test: part(Split::Test),
+        tested_on,
+        kind: LabelKind::default(),
+        test_studies: None,
+    }
+}
+
+/// The images of each study, in the order of their first ones; some sources number studies anew for every patient.
+fn studies_of(test: &Dataset) -> Result<Vec<Vec<usize>>> {
+    let mut places: HashMap<(&str, &str), usize> = HashMap::new();
+    let mut studies: Vec<Vec<usize>> = Vec::new();
+    for (image, study) in test.studies.iter().enumerate() {
+        let key = (study.patient_id.expose().as_str(), study.study_id.expose().as_str());
+        let place = *places.entry(key).or_insert(studies.len());
+        match studies.get_mut(place) {
+            Some(images) => images.push(image),
+            None => studies.push(vec![image]),
+        }
+    }
+    if test.studies.iter().all(|study| *study.study_id.expose() == format!("row {}", study.row)) {
+        let what = "no test image names its study: name the column with --study-column".to_owned();
+        return Err(EvalError::Unfit { data: test.name.clone(), what });
+    }
+    Ok(studies)
 }
 
 fn check_parts(labelled: &Labelled) -> Result<()> {

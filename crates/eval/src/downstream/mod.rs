@@ -5,10 +5,14 @@
 //! other samples and seeds; the validation part chooses the epoch, the test part is scored once.
 
 pub mod card;
+mod compare;
+pub mod criterion;
 pub mod figures;
 pub mod fine_tune;
+pub mod judge;
 pub mod labelled;
 pub mod probe;
+pub mod protocol;
 
 use data::error::DataError;
 use data::record::Dataset;

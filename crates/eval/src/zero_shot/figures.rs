@@ -21,7 +21,7 @@ type Sorted = Vec<Vec<SortedScores>>;
 
 /// The images of a data set with the labels of the compared classes.
 #[derive(Debug)]
-pub(super) struct Question {
+pub(crate) struct Question {
     classes: Vec<Compared>,
     /// `[K][N]`.
     labels: Vec<Vec<Option<bool>>>,
@@ -35,7 +35,7 @@ impl Question {
     ///
     /// # Errors
     /// Strata that are blank everywhere or too many.
-    pub(super) fn new(
+    pub(crate) fn new(
         dataset: &Dataset,
         images: &[(usize, usize)],
         classes: Vec<Compared>,
@@ -58,7 +58,7 @@ impl Question {
     ///
     /// # Errors
     /// A score that is no finite number.
-    pub(super) fn figures(&self, samplings: &[Scores], bootstrap: &Bootstrap) -> Result<Map<String, Value>> {
+    pub(crate) fn figures(&self, samplings: &[Scores], bootstrap: &Bootstrap) -> Result<Map<String, Value>> {
         let mut figures = self.by_class(&self.sorted(samplings, &|_| true)?, samplings.len(), bootstrap);
         if let Some(argmax) = self.argmax(samplings, bootstrap)? {
             figures.insert("argmax".to_owned(), argmax);
@@ -84,7 +84,7 @@ impl Question {
     ///
     /// # Errors
     /// A score that is no finite number.
-    pub(super) fn difference(
+    pub(crate) fn difference(
         &self,
         first: &[Scores],
         second: &[Scores],

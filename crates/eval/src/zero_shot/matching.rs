@@ -22,6 +22,11 @@ pub struct Compared {
 }
 
 impl Compared {
+    /// A class whose label has its own name and stands in a column of the data.
+    pub(crate) fn with_label(place: usize, name: &str, column: usize) -> Self {
+        Self { place, name: name.to_owned(), labels: vec![name.to_owned()], columns: vec![column] }
+    }
+
     /// Whether it has no label of its own, but stands for the absence of all others.
     pub fn is_derived(&self) -> bool {
         self.columns.is_empty()

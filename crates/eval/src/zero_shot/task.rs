@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 use super::draw::{Draw, Sampling};
 use super::encode::Classifier;
 use super::figures::Question;
-use super::matching::compared;
+use super::matching::{Compared, compared};
 use super::rule::{Rule, Scores};
 use super::settings;
 use crate::embed::TextTower;
@@ -66,10 +66,7 @@ impl ZeroShotTask {
         dataset: &Dataset,
         tools: &Tools,
     ) -> Result<Map<String, Value>> {
-        if !(self.temperature > 0.0 && self.temperature.is_finite()) {
-            let value = self.temperature.to_string();
-            return Err(DataError::Setting { key: "--temperature", value, why: "use a number above 0" }.into());
-        }
+        self.check()?;
         let classes = compared(&self.set.prompts, dataset)?;
         let draws = self.sampling.draws(&self.set.prompts, &classes, self.rule)?;
         let images = tools.open(dataset, &checkpoint.card.preprocess)?.images;
@@ -91,6 +88,30 @@ impl ZeroShotTask {
             all["settings"]["against"] = settings::against(against);
         }
         Ok(all)
+    }
+
+    /// Scores of every sampling by one checkpoint, of classes that [`compared`] has matched.
+    ///
+    /// # Errors
+    /// As [`ZeroShotTask::run`].
+    pub(crate) fn scores_of(
+        &self,
+        checkpoint: &Checkpoint,
+        classes: &[Compared],
+        dataset: &Dataset,
+        tools: &Tools,
+    ) -> Result<Vec<Scores>> {
+        self.check()?;
+        let draws = self.sampling.draws(&self.set.prompts, classes, self.rule)?;
+        self.scores(checkpoint, &checkpoint.dual_encoder(&tools.device)?, &draws, dataset, tools)
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.temperature > 0.0 && self.temperature.is_finite() {
+            return Ok(());
+        }
+        let value = self.temperature.to_string();
+        Err(DataError::Setting { key: "--temperature", value, why: "use a number above 0" }.into())
     }
 
     fn other<'a>(

@@ -3,6 +3,7 @@
 //! A finding is a bright square. It is more frequent in one view, which is brighter as a whole.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -63,9 +64,14 @@ impl Workplace {
 
 /// A small encoder with random weights, under a classifier of other classes.
 fn write_weights(path: &Path) {
+    write_weights_of(path, 11);
+}
+
+/// The same by a seed.
+fn write_weights_of(path: &Path, seed: u64) {
     let _lock = super::GENERATOR.lock().unwrap();
     let (device, _) = "auto".parse::<DeviceSpec>().unwrap().open().unwrap();
-    device.seed(11);
+    device.seed(seed);
     let image = json!({ "kind": "resnet", "block": "basic", "stages": [1, 1, 1, 1], "width": 4, "in_channels": 1 });
     let config: ImageClassifierConfig =
         serde_json::from_value(json!({ "image": image, "num_classes": 3, "dropout": 0.0 })).unwrap();
@@ -284,4 +290,149 @@ fn what_cannot_be_asked_is_named() {
     );
     assert!(message.contains("no column \"file\"") && message.contains("--image-column"), "{message}");
     assert!(!place.path("o.csv").exists());
+}
+
+/// Probabilities of predictions by image, of as many classes as the header has.
+fn predicted(place: &Workplace, weights: &str) -> Vec<(String, Vec<f64>)> {
+    place.run(&["predict", "--weights", weights, "--images", "test.csv", "--out", "p.csv"]);
+    let written = std::fs::read_to_string(place.path("p.csv")).unwrap();
+    let row = |line: &str| {
+        let fields: Vec<&str> = line.split(',').collect();
+        let values = fields[1..fields.len() - 1].iter().map(|value| value.parse().unwrap()).collect();
+        (fields[0].to_owned(), values)
+    };
+    written.lines().skip(1).map(row).collect()
+}
+
+/// Image, labels and patient of the rows of `test.csv`.
+fn test_rows(place: &Workplace) -> Vec<[String; 3]> {
+    let text = std::fs::read_to_string(place.path("test.csv")).unwrap();
+    let row = |line: &str| [0, 1, 2].map(|field| line.split(',').nth(field).unwrap().to_owned());
+    text.lines().skip(1).map(row).collect()
+}
+
+const ONE_OF: [&str; 8] = [
+    "--weights",
+    "weights.safetensors",
+    "--data",
+    "data.csv",
+    "--test-data",
+    "test.csv",
+    "--multiclass",
+    "--classes=Square,No Finding",
+];
+
+#[test]
+fn a_probe_of_exclusive_classes_has_shares_protocols_and_baselines() {
+    let place = Workplace::new();
+    write_weights_of(&place.path("other.safetensors"), 12);
+    let options = ["--fraction", "0.5,1", "--protocol", "mgca", "--seeds", "2", "--epochs", "8"];
+    let baseline = ["--baseline", "other.safetensors"];
+    let figures = place.figures(&[&["linear-probe"], &ONE_OF[..], &options, &baseline].concat());
+    let shares: Vec<&String> = figures["test"].as_object().unwrap().keys().collect();
+    assert_eq!(shares, ["fraction_0.5", "fraction_1"]);
+    // A dot is part of the name of a share.
+    for share in figures["test"].as_object().unwrap().values() {
+        for (name, difference) in [("random_init", "paired_difference"), ("baseline", "baseline_difference")] {
+            for (path, of_difference) in [("accuracy", "accuracy"), ("auroc.macro", "macro")] {
+                let gap = value(share, path) - value(share, &format!("{name}.{path}"));
+                let printed = value(share, &format!("{difference}.{of_difference}"));
+                assert!((gap - printed).abs() < 1e-12, "{name} {path}: {share:#}");
+            }
+        }
+        assert_eq!(at(share, "accuracy.chance"), 0.5);
+        // Of two classes one is as probable as the other is not.
+        let [square, other] = ["Square", "No Finding"].map(|class| value(share, &format!("auroc.per_class.{class}")));
+        assert!((square - other).abs() < 1e-9);
+    }
+    assert_ne!(figures["test"]["fraction_0.5"]["auroc"], figures["test"]["fraction_1"]["auroc"]);
+    // The whole share alone is the same, and options go before the protocol.
+    let whole = place.figures(&[&["linear-probe"], &ONE_OF[..], &options[2..], &baseline].concat());
+    assert_eq!(whole["test"], figures["test"]["fraction_1"]);
+    let other = place.figures(&[&["linear-probe"], &ONE_OF[..], &options[2..], &["--lr", "0.1"]].concat());
+    assert_ne!(other["test"]["auroc"], whole["test"]["auroc"]);
+}
+
+#[test]
+fn a_classifier_of_exclusive_classes_predicts_probabilities_that_sum_to_one() {
+    let place = Workplace::new();
+    let options = ["--protocol", "convirt", "--seeds", "1", "--head-steps", "2", "--epochs", "3", "--out", "tuned"];
+    let training = ["--lr", "1e-2", "--train-batch", "16", "--baseline", "random"];
+    let figures = place.figures(&[&["fine-tune"], &ONE_OF[..], &options, &training].concat());
+    let accuracy = value(&figures, "test.accuracy");
+    let random = value(&figures, "test.random_init.accuracy");
+    assert!((value(&figures, "test.paired_difference.accuracy") - (accuracy - random)).abs() < 1e-12);
+    let rows = predicted(&place, "tuned");
+    let right = rows.iter().zip(test_rows(&place)).filter(|((_, found), [_, labels, _])| {
+        assert!((found.iter().sum::<f64>() - 1.0).abs() < 2e-6, "{found:?}");
+        (found[0] > found[1]) == labels.contains("Square")
+    });
+    assert!((right.count() as f64 / rows.len() as f64 - accuracy).abs() < 1e-12);
+}
+
+#[test]
+fn studies_are_scored_by_the_mean_of_their_images() {
+    let place = Workplace::new();
+    let options = ["--test-data", "test.csv", "--head-steps", "2", "--epochs", "2", "--lr", "1e-2", "--out", "tuned"];
+    let study = ["--study-level", "--study-column", "patient_id"];
+    let figures = place.figures(&[&["fine-tune"], &QUESTION[..], &options, &study].concat());
+    let mut studies: BTreeMap<String, (f64, bool)> = BTreeMap::new();
+    for ((_, found), [_, labels, patient]) in predicted(&place, "tuned").iter().zip(test_rows(&place)) {
+        let (sum, positive) = studies.entry(patient).or_default();
+        *sum += found[0];
+        *positive |= labels.contains("Square");
+    }
+    assert_eq!(studies.len(), 20);
+    let expected = auroc(&studies.values().copied().collect::<Vec<_>>());
+    // Six decimals can tie what probabilities part.
+    assert!((value(&figures, "test.auroc.macro") - expected).abs() < 2e-2, "{figures:#}");
+    let message = place.refusal(&[&["fine-tune", "--study-level"], &QUESTION[..]].concat(), 2);
+    assert!(message.contains("name the column with --study-column"), "{message}");
+}
+
+#[test]
+fn what_cannot_be_asked_of_exclusive_classes_is_named() {
+    let place = Workplace::new();
+    let probe = |more: &[&str]| place.refusal(&[&["linear-probe"], &ONE_OF[..6], more].concat(), 2);
+    let message = probe(&["--multiclass", "--classes", "Square"]);
+    assert!(message.contains("--multiclass needs two classes at least"), "{message}");
+    let message = probe(&["--multiclass", "--negative", "No Finding"]);
+    assert!(message.contains("--negative") && message.contains("cannot be used with"), "{message}");
+    let message = probe(&["--classes", "Square", "--fraction", "1,1"]);
+    assert!(message.contains("--fraction = 1: name each share once"), "{message}");
+    let message = place.refusal(&[&["linear-probe", "--baseline", "nothing"], &ONE_OF[..]].concat(), 1);
+    assert!(message.contains("nothing: no checkpoint here"), "{message}");
+}
+
+#[test]
+fn an_ensemble_is_the_mean_of_its_members() {
+    let place = Workplace::new();
+    let tune = |seed: &str| {
+        let options = ["--test-data", "test.csv", "--head-steps", "20", "--epochs", "2", "--seed", seed, "--out", seed];
+        place.figures(&[&["fine-tune"], &QUESTION[..], &options].concat())
+    };
+    tune("1");
+    tune("2");
+    let data = [&["--data", "test.csv"], &QUESTION[8..]].concat();
+    let weights = ["--weights", "1", "--weights", "2"];
+    let figures = place.figures(&[&["ensemble"], &weights[..], &data].concat());
+    let labels: Vec<bool> = test_rows(&place).iter().map(|row| row[1].contains("Square")).collect();
+    let members = ["1", "2"].map(|weights| predicted(&place, weights));
+    let score = |of: &dyn Fn(usize) -> f64| auroc(&(0..40).map(|image| (of(image), labels[image])).collect::<Vec<_>>());
+    let mean = score(&|image| members[0][image].1[0] + members[1][image].1[0]);
+    assert!((value(&figures, "ensemble.macro_auroc") - mean).abs() < 2e-2, "{figures:#}");
+    let found = ["1", "2"].map(|member| value(&figures, &format!("members.{member}.macro_auroc")));
+    for (member, found) in members.iter().zip(found) {
+        assert!((score(&|image| member[image].1[0]) - found).abs() < 2e-2, "{figures:#}");
+    }
+    let best = found[0].max(found[1]);
+    assert!(
+        (value(&figures, "difference.macro_auroc") - (value(&figures, "ensemble.macro_auroc") - best)).abs() < 1e-12
+    );
+    assert!((found[usize::from(figures["best_member"] == 2)] - best).abs() < 1e-15);
+    let message = place.refusal(&[&["ensemble", "--weights", "1"], &data[..]].concat(), 2);
+    assert!(message.contains("give --weights twice at least"), "{message}");
+    let mixed = ["ensemble", "--weights", "1", "--weights", "weights.safetensors"];
+    let message = place.refusal(&[&mixed, &data[..]].concat(), 2);
+    assert!(message.contains("a member has the classes x, y, z, the first one Square"), "{message}");
 }

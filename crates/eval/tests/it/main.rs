@@ -15,6 +15,7 @@ mod pointing;
 mod prop_metric;
 mod prototypes;
 mod report;
+mod retrieval_command;
 mod zero_shot;
 mod zero_shot_command;
 

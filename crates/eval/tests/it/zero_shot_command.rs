@@ -292,3 +292,26 @@ fn what_cannot_be_asked_is_refused() {
     assert!(CLASSES.contains(&"pleural_effusion"));
     assert_eq!(place.figures(&[])["settings"]["prompts"]["set"], "phantom");
 }
+
+#[test]
+fn towers_are_averaged_by_their_scores() {
+    let place = Workplace::new();
+    data::fsx::create_dir_all(&place.0.path().join("more")).unwrap();
+    super::cli::write_weights_locked(&place.0.path().join("more"));
+    let run = |weights: &[&str]| -> Value {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_roentgen-eval"));
+        command.current_dir(place.0.path()).timeout(Duration::from_mins(5)).arg("ensemble").args(weights).args(LISTS);
+        command.args(["--prompts", "chexpert", "--json", "--ui", "plain", "--resamples", "20"]);
+        serde_json::from_slice(&command.assert().success().get_output().stdout).unwrap()
+    };
+    // Equal members are their own mean, and that of zero-shot.
+    let figures = run(&["--weights", "run", "--weights", "more/run"]);
+    let alone = place.figures(&["--prompts", "chexpert"]);
+    for path in ["macro_auroc", "argmax.accuracy"] {
+        let single = number(&alone, &format!("zero_shot.{path}"));
+        assert!((number(&figures, &format!("ensemble.{path}")) - single).abs() < 1e-12);
+        assert!((number(&figures, &format!("members.2.{path}")) - single).abs() < 1e-12);
+    }
+    assert!(number(&figures, "difference.macro_auroc").abs() < 1e-12);
+    assert_eq!(figures["best_member"], 1);
+}

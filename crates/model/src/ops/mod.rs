@@ -72,6 +72,21 @@ pub fn bce_with_logits(logits: Tensor<2>, targets: Tensor<2>, labelled: Tensor<2
     (entry * labelled).sum() / count
 }
 
+/// Cross-entropy of logits with one right class in each row: the mean of `-log_softmax(x)` at it, `[1]`; rows without one do
+/// not count.
+///
+/// # Shapes
+/// `logits`, `targets` (1 at the right class, else 0): `[B, K]`.
+///
+/// # Panics
+/// If the shapes differ.
+pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
+    let [b, k] = logits.dims();
+    assert_shape!(targets, [b, k]);
+    let count = targets.clone().sum().clamp_min(1.0);
+    (log_softmax_rows(logits) * targets).sum().neg() / count
+}
+
 /// A convolution as one matrix product, for inputs of one channel: windows of the input become columns.
 ///
 /// Burn's CPU backend unfolds such an input value by value, which made the stem half of a training step.

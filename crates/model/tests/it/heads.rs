@@ -5,7 +5,7 @@ use burn::tensor::{Device, Tensor};
 use model::head::classifier::ImageClassifierConfig;
 use model::image::ImageEncoderConfig;
 use model::image::resnet::{BlockKind, ResNetConfig};
-use model::ops::{bce_with_logits, gelu, l2_normalize, log_softmax_rows, mean_similarity};
+use model::ops::{bce_with_logits, cross_entropy, gelu, l2_normalize, log_softmax_rows, mean_similarity};
 use model::projection::ProjectionConfig;
 use model::text::bert::{BertConfig, Pooling};
 use model::text::{TextEncoderConfig, TextInput};
@@ -188,6 +188,17 @@ fn binary_cross_entropy() {
     assert_close("loss", &scalar(&loss), golden.host("bce.loss"), MODULE);
     let grads = loss.backward();
     assert_close("gradient", &host(logits.grad(&grads).unwrap()), golden.host("bce.grad_logits"), MODULE);
+}
+
+#[test]
+fn cross_entropy_of_exclusive_classes() {
+    let golden = Golden::read("cross_entropy");
+    let device = device().autodiff();
+    let logits = golden.tensor::<2>("logits", &device).require_grad();
+    let loss = cross_entropy(logits.clone(), golden.tensor("targets", &device));
+    assert_close("loss", &scalar(&loss), golden.host("loss"), MODULE);
+    let grads = loss.backward();
+    assert_close("gradient", &host(logits.grad(&grads).unwrap()), golden.host("grad_logits"), MODULE);
 }
 
 /// A loss in the shape that torch gives it.

@@ -22,10 +22,11 @@ pub(crate) const STACK: f32 = 1e-4;
 const CARD: f32 = 1e-3;
 
 /// The goldens; they are part of the program so that it can be taken to another machine.
-const FILES: [(&str, &[u8]); 13] = [
+const FILES: [(&str, &[u8]); 14] = [
     ("bert", include_bytes!("golden/bert.safetensors")),
     ("bert_frozen", include_bytes!("golden/bert_frozen.safetensors")),
     ("classifier", include_bytes!("golden/classifier.safetensors")),
+    ("cross_entropy", include_bytes!("golden/cross_entropy.safetensors")),
     ("dual_encoder", include_bytes!("golden/dual_encoder.safetensors")),
     ("heads", include_bytes!("golden/heads.safetensors")),
     ("mgca_words", include_bytes!("golden/mgca_words.safetensors")),
