@@ -17,9 +17,13 @@ pub fn markdown(card: &Card, labelled: &Labelled, figures: &Map<String, Value>) 
         text.push('\n');
     };
     line("\n## Intended use\n");
-    line("Research on the question that it was trained for, by people who know its data. It gives a probability for each of its");
+    line(
+        "Research on the question that it was trained for, by people who know its data. It gives a probability for each of its",
+    );
     line("classes, on images of the kind that it was trained on.\n");
-    line("Not intended: diagnosis, triage or any other decision on a patient. It was not tested in a clinic and no authority");
+    line(
+        "Not intended: diagnosis, triage or any other decision on a patient. It was not tested in a clinic and no authority",
+    );
     line("has seen it. Other scanners, hospitals, ages and diseases than those of its data can change every figure.");
     line("\n## Model\n");
     let size = card.preprocess.image_size;
@@ -32,13 +36,17 @@ pub fn markdown(card: &Card, labelled: &Labelled, figures: &Map<String, Value>) 
     }
     line(&format!("\nNo patient is in two parts. Tested on {}.", labelled.tested_on));
     line("\n## Figures\n");
-    line("Intervals are 95 %, over patients of the test part.\n\n| figure | value | interval | chance |\n|---|---|---|---|");
+    line(
+        "Intervals are 95 %, over patients of the test part.\n\n| figure | value | interval | chance |\n|---|---|---|---|",
+    );
     let mut rows = String::new();
     for (name, value) in figures {
         write_rows(&mut rows, name, value);
     }
     text.push_str(&rows);
-    text.push_str("\nA figure on a subgroup with few patients says little, and one that is not there was not measured.\n");
+    text.push_str(
+        "\nA figure on a subgroup with few patients says little, and one that is not there was not measured.\n",
+    );
     text
 }
 
@@ -89,7 +97,12 @@ mod tests {
         let figures = json!({"auroc": {"per_class": {"Edema": {"value": 0.75, "low": 0.7, "high": 0.8, "chance": 0.5}}},
             "images": 12});
         let text = markdown(&card, &labelled, figures.as_object().unwrap());
-        for part in ["For research only", "Not intended", "| auroc · per_class · Edema | 0.750 | [0.700, 0.800] | 0.500 |", "- Classes: Edema"] {
+        for part in [
+            "For research only",
+            "Not intended",
+            "| auroc · per_class · Edema | 0.750 | [0.700, 0.800] | 0.500 |",
+            "- Classes: Edema",
+        ] {
             assert!(text.contains(part), "no {part} in {text}");
         }
         let patient = labelled.test.studies[0].patient_id.expose();

@@ -60,8 +60,7 @@ fn errors(scored: &Scored) -> Result<Markup> {
             show(point.map(|point| point.specificity)),
         ]);
     }
-    let head =
-        ["class", "prevalence", "ECE", "Brier", "by chance", "Youden threshold", "sensitivity", "specificity"];
+    let head = ["class", "prevalence", "ECE", "Brier", "by chance", "Youden threshold", "sensitivity", "specificity"];
     let about = "ECE has 15 bins of equal width; the Brier score by chance is that of the prevalence. The threshold is the best of these \
                  very images: on others it does less well.";
     Ok(html! { (table(&head, &[1, 2, 3, 4, 5, 6, 7], &rows)) p.soft { (about) } })

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use engine::table::{interval, number};
 use maud::{Markup, html};
 
-use super::{ReportData, ReportOptions};
 use super::curves::{curve, curve_chart};
 use super::figures::{Figure, all};
 use super::page::{Section, chart, charts, interval_bar, table};
 use super::record::RunRecord;
 use super::section;
 use super::subject::{Scored, Subject};
+use super::{ReportData, ReportOptions};
 use crate::error::{EvalError, Result};
 use crate::metric::{SortedScores, macro_auroc_difference};
 use crate::tasks::Tools;

@@ -24,8 +24,9 @@ pub(super) fn drawn_section(subject: &Subject) -> Result<Option<Section>> {
     }
     let about = "Of the test images, computed for this report; the area under each curve stands in the legend. A class without both \
                  labels has no curve.";
-    Ok((!body.is_empty())
-        .then(|| section("scores", "ROC and precision-recall", html! { p.soft { (about) } @for part in &body { (part) } })))
+    Ok((!body.is_empty()).then(|| {
+        section("scores", "ROC and precision-recall", html! { p.soft { (about) } @for part in &body { (part) } })
+    }))
 }
 
 fn curves(scored: &Scored) -> Result<Vec<Markup>> {

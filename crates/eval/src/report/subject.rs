@@ -10,8 +10,8 @@ use data::record::Dataset;
 use data::source::parts::{Categories, Parts, SourceConfig};
 use engine::checkpoint::{Architecture, Checkpoint};
 
-use super::{ReportData, ReportOptions};
 use super::record::RunRecord;
+use super::{ReportData, ReportOptions};
 use crate::embed::{map_images, mean_rows};
 use crate::error::{EvalError, Result};
 use crate::explain::{ExplainOptions, Explainer, Grid};
@@ -300,7 +300,8 @@ fn parts_of(record: &RunRecord, options: &ReportOptions, model: &Architecture) -
         return Ok((parts, probed));
     }
     let source = record.source().ok_or_else(|| {
-        let what = "its configuration names no data: give --data, or --figures-only for what the folder holds".to_owned();
+        let what =
+            "its configuration names no data: give --data, or --figures-only for what the folder holds".to_owned();
         EvalError::Unfit { data: record.name.clone(), what }
     })?;
     let parts = source.parts()?;
