@@ -1,8 +1,9 @@
 //! Protocols of publications for linear probes and fine-tuning, as presets.
 //!
 //! # Source
-//! `ConVIRT`: Zhang et al. 2022, section 4.2 and appendix. `MGCA`: `HKU-MedAI/MGCA`, `mgca/models/ssl_finetuner.py`, whose
-//! values hold with and without a frozen encoder. Deviations: a probe does not augment, since features are computed once;
+//! `ConVIRT`: Zhang et al. 2022, section 4.2 and appendix. `MGCA`: `HKU-MedAI/MGCA: mgca/models/ssl_finetuner.py` (commit
+//! 4075a69) and `mgca/models/mgca/mgca_finetuner.py` (commit 01e2630), which train a linear layer alone: to fine-tune all
+//! parameters with these values is an addition. Deviations: a probe does not augment, since features are computed once;
 //! fine-tuning augments as pretraining does; the share of the labels is drawn by patient.
 
 use clap::ValueEnum;
@@ -19,7 +20,8 @@ pub enum Protocol {
     /// halved after 3 epochs without a better validation score, stop after 10; 5 seeds.
     Convirt,
     /// `AdamW` at 5e-4, 48 images a step, no dropout, at most 50 epochs, stop after 10 without a lower validation loss; the
-    /// one seed 42. Fine-tuning has no steps of the head alone.
+    /// one seed 42. It is a protocol of probes: fine-tuning takes its values for all parameters, without steps of the head
+    /// alone.
     Mgca,
 }
 
