@@ -2,8 +2,9 @@
 
 Needs: pip install scikit-learn. Run from the repository root: python scripts/golden/metrics.py
 
-`null` stands for "undefined". Two scikit-learn results are replaced by it: AUROC with one class (NaN with a warning)
-and average precision without a positive (0 with a warning). Inputs are rounded so that they survive decimal notation.
+`null` stands for "undefined". These scikit-learn results are replaced by it: AUROC and curves with one class (NaN with a
+warning), average precision and its curve without a positive (0 with a warning), shares of nothing (NaN by
+`zero_division`). Inputs are rounded so that they survive decimal notation.
 """
 
 import json
@@ -12,7 +13,19 @@ from pathlib import Path
 
 import numpy as np
 from scipy.stats import hypergeom
-from sklearn.metrics import accuracy_score, average_precision_score, roc_auc_score
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    brier_score_loss,
+    confusion_matrix,
+    f1_score,
+    precision_recall_curve,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+    roc_curve,
+)
 from sklearn.preprocessing import normalize
 
 OUT = Path("crates/eval/tests/it/golden/metrics.json")
@@ -34,14 +47,129 @@ def binary(name, scores, labels, weights=None):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             auprc = float(average_precision_score(labels, scores, sample_weight=weights))
+    # Long curves would fill the file.
+    has_curves = weights is None and len(np.unique(scores)) <= 300
     return {
         "name": name,
         "scores": scores.tolist(),
         "labels": labels.tolist(),
+        "has_curves": has_curves,
         "weights": None if weights is None else np.asarray(weights).tolist(),
         "auroc": auroc,
         "auprc": auprc,
+        "roc": roc(labels, scores) if has_curves else None,
+        "pr": pr(labels, scores) if has_curves else None,
+        "youden": youden(labels, scores, weights),
     }
+
+
+def roc(labels, scores):
+    """Thresholds, false and true positive rates after the start at (0, 0)."""
+    if labels.all() or not labels.any():
+        return None
+    alarms, found, thresholds = roc_curve(labels, scores, drop_intermediate=False)
+    assert np.isinf(thresholds[0]) and alarms[0] == found[0] == 0.0
+    return [thresholds[1:].tolist(), alarms[1:].tolist(), found[1:].tolist()]
+
+
+def pr(labels, scores):
+    """Thresholds, recall and precision from the highest score on, without the end at recall 0 that has no threshold."""
+    if not labels.any():
+        return None
+    precision, recall, thresholds = precision_recall_curve(labels, scores)
+    assert recall[-1] == 0.0 and len(precision) == len(thresholds) + 1
+    return [thresholds[::-1].tolist(), recall[-2::-1].tolist(), precision[-2::-1].tolist()]
+
+
+def youden(labels, scores, weights):
+    """Threshold, sensitivity and specificity; of equal J, compared in integers, the highest threshold."""
+    weights = np.ones(len(labels), dtype=int) if weights is None else np.asarray(weights)
+    positives, negatives = int(weights[labels].sum()), int(weights[~labels].sum())
+    if positives == 0 or negatives == 0:
+        return None
+    alarms, found, thresholds = roc_curve(labels, scores, sample_weight=weights, drop_intermediate=False)
+    scaled = [round(t * positives) * negatives - round(f * negatives) * positives for f, t in zip(alarms, found)]
+    # The start, above all scores, is no score; nor is a threshold that no item with a weight has.
+    drawn = set(scores[weights > 0].tolist())
+    places = [i for i in range(1, len(thresholds)) if float(thresholds[i]) in drawn]
+    best = max(places, key=lambda i: (scaled[i], thresholds[i]))
+    assert np.isclose(found[best] - alarms[best], np.max(found - alarms), atol=1e-12)
+    return [float(thresholds[best]), float(found[best]), float(1.0 - alarms[best])]
+
+
+def decision(name, scores, labels, threshold):
+    """Counts and shares of decisions at a threshold."""
+    scores, labels = np.asarray(scores, dtype=np.float64), np.asarray(labels, dtype=bool)
+    decided = scores >= threshold
+    negatives_right, alarms, missed, found = confusion_matrix(labels, decided, labels=[False, True]).ravel().tolist()
+    shares = [
+        recall_score(labels, decided, zero_division=np.nan),
+        recall_score(labels, decided, pos_label=False, zero_division=np.nan),
+        precision_score(labels, decided, zero_division=np.nan),
+        f1_score(labels, decided, zero_division=np.nan),
+    ]
+    return {
+        "name": name,
+        "scores": scores.tolist(),
+        "labels": labels.tolist(),
+        "threshold": threshold,
+        "counts": [found, alarms, negatives_right, missed],
+        "shares": [None if np.isnan(share) else float(share) for share in shares],
+    }
+
+
+def decision_cases():
+    scores, labels = logistic(300)
+    for threshold in (-1.0, 0.0, 0.5, 1.5):
+        yield decision(f"random at {threshold}", scores, labels, threshold)
+    yield decision("tied with the threshold", np.round(scores), labels, 1.0)
+    yield decision("nothing found", scores, labels, 99.0)
+    yield decision("all positive", scores, labels, -99.0)
+    yield decision("all equal", [0.5] * 9, [1, 0, 0, 1, 0, 0, 0, 1, 0], 0.5)
+    yield decision("only positives", [0.2, 0.7], [1, 1], 0.5)
+    yield decision("only negatives, none decided for", [0.2, 0.3], [0, 0], 0.5)
+    yield decision("only negatives, one decided for", [0.2, 0.7], [0, 0], 0.5)
+    yield decision("one positive", [0.7], [1], 0.5)
+    yield decision("one negative", [0.1], [0], 0.5)
+
+
+def probability(name, probabilities, labels, bins):
+    """Brier score, and the calibration error from counts and the bins of scikit-learn."""
+    p, labels = np.asarray(probabilities, dtype=np.float64), np.asarray(labels, dtype=bool)
+    shares, means = calibration_curve(labels, p, n_bins=bins, strategy="uniform")
+    # Which bin an item falls into, as calibration_curve has it.
+    place = np.searchsorted(np.linspace(0.0, 1.0, bins + 1)[1:-1], p)
+    counts = np.bincount(place, minlength=bins)
+    filled = counts > 0
+    assert filled.sum() == len(shares)
+    spread = lambda values: [float(values[filled[:i].sum()]) if filled[i] else None for i in range(bins)]
+    return {
+        "name": name,
+        "probabilities": p.tolist(),
+        "labels": labels.tolist(),
+        "bins": bins,
+        "brier": float(brier_score_loss(labels, p, pos_label=True)),
+        "error": float(np.sum(counts[filled] * np.abs(shares - means)) / len(p)),
+        "counts": counts.tolist(),
+        "means": spread(means),
+        "shares": spread(shares),
+    }
+
+
+def probability_cases():
+    labels = rng.random(400) < 0.3
+    p = np.round(1.0 / (1.0 + np.exp(-(rng.standard_normal(400) + 2.0 * labels - 1.5))), 6)
+    yield probability("random", p, labels, 15)
+    yield probability("overconfident", np.round(p > 0.5, 0) * 0.98 + 0.01, labels, 15)
+    yield probability("ties on the edges", np.round(p, 1), labels, 10)
+    yield probability("fifteenths", rng.integers(0, 16, 200) * (1.0 / 15.0), rng.random(200) < 0.5, 15)
+    yield probability("few bins", p, labels, 1)
+    yield probability("constant", [0.25] * 40, np.arange(40) < 10, 15)
+    yield probability("certain and right", [0.0, 1.0, 1.0, 0.0], [0, 1, 1, 0], 15)
+    yield probability("certain and wrong", [1.0, 0.0], [0, 1], 15)
+    yield probability("only positives", [0.2, 0.9, 1.0], [1, 1, 1], 15)
+    yield probability("only negatives", [0.2, 0.9, 0.0], [0, 0, 0], 15)
+    yield probability("one item", [0.7], [1], 15)
 
 
 def binary_cases():
@@ -90,7 +218,16 @@ def multiclass():
         "labels": labels.tolist(),
         "predicted": predicted.tolist(),
         "accuracy": float(accuracy_score(labels, predicted)),
+        "macro_f1": macro_f1(labels, predicted, 3),
+        # A class that never occurs, one that is never decided for, one item.
+        "macro_f1_of_5": macro_f1(labels, predicted, 5),
+        "macro_f1_without_1": macro_f1(labels, np.where(predicted == 1, 0, predicted), 3),
+        "macro_f1_of_one_item": macro_f1(labels[:1], predicted[:1], 3),
     }
+
+
+def macro_f1(labels, predicted, classes):
+    return float(f1_score(labels, predicted, average="macro", labels=range(classes), zero_division=0))
 
 
 def clustered():
@@ -184,6 +321,9 @@ OUT.write_text(
             "clustered": clustered(),
             "retrieval": retrieval(),
             "chance_recall": chance_recall(),
+            # Last, so that the draws above stay what they were.
+            "decisions": list(decision_cases()),
+            "probabilities": list(probability_cases()),
         },
         separators=(",", ":"),
     )

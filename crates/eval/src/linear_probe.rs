@@ -181,11 +181,14 @@ impl Standard {
 pub struct Probed {
     /// The best mean AUROC on the validation images.
     pub validation: f64,
+    /// Scores of the validation images, `[K][N]`.
+    pub validate: Vec<Vec<f32>>,
     /// Scores of the test images, `[K][N]`.
     pub scores: Vec<Vec<f32>>,
 }
 
-/// Fits a linear layer on `train`, keeps the epoch with the best score on `validate`, and scores `test`.
+/// Fits a linear layer on `train`, keeps the epoch with the best score on `validate`, and scores both
+/// `validate` and `test`.
 ///
 /// # Errors
 /// If the validation data do not have both labels of any class, or no epoch is asked for.
@@ -199,7 +202,8 @@ pub fn probe_scores(
     let standard = Standard::of(train);
     let [of_train, of_validate, of_test] = [train, validate, test].map(|set| standard.apply(set.features));
     let (validation, head) = fit(&train.with(&of_train), &validate.with(&of_validate), config, device)?;
-    Ok(Probed { validation, scores: test.with(&of_test).scores(&head, device) })
+    let scores = |set: &ProbeSet<'_>, features: &[f32]| set.with(features).scores(&head, device);
+    Ok(Probed { validation, validate: scores(validate, &of_validate), scores: scores(test, &of_test) })
 }
 
 /// AUROC of [`probe_scores`].

@@ -1,10 +1,12 @@
 //! Exact ranking of candidates by cosine similarity, on the host.
 //!
 //! Scores are `f32` and depend on the two rows alone: never on the block that they were computed in, on the number of
-//! threads or on the machine. Equal rows therefore tie exactly, and ties have one rule: the higher score first, then
-//! the lower row number.
+//! threads or on the machine (see [`tiles`]). Equal rows therefore tie exactly, and ties have one rule: the higher score
+//! first, then the lower row number.
 //!
 //! Shape legend: Q queries, N candidates, D width.
+
+mod tiles;
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -12,12 +14,10 @@ use std::collections::BinaryHeap;
 use rayon::prelude::*;
 
 use crate::metric::QueryResult;
+use tiles::{PANEL, Tiles};
 
-/// Candidates that are scored together: enough sums for the vector units of any processor, few enough for its
-/// registers.
-const PANEL: usize = 32;
-/// Most queries that share one pass over the candidates.
-const QUERY_BLOCK: usize = 256;
+/// Most queries that share one pass over the candidates: enough that laying a panel out costs little beside scoring it.
+const QUERY_BLOCK: usize = 512;
 /// Norms below this count as this, so that a row of zeros stays zero.
 const NORM_FLOOR: f64 = 1e-12;
 
@@ -114,8 +114,7 @@ impl Embeddings {
     /// Panics if there is no such row or the widths differ.
     pub fn cosine(&self, row: usize, other: &Self, other_row: usize) -> f32 {
         assert_eq!(self.dim, other.dim, "a cosine needs rows of equal width");
-        let (panel, _) = other.row(other_row).as_chunks::<1>();
-        dots(self.row(row), panel)[0]
+        tiles::score(self.row(row), other.row(other_row))
     }
 }
 
@@ -147,6 +146,10 @@ where
     Ok(by_query_block(queries, |block| {
         let mut best: Vec<Best> = block.clone().map(|_| Best::new(k)).collect();
         sweep(queries, &block.clone().collect::<Vec<_>>(), candidates, |slot, first, scores| {
+            // Few panels hold a score that enters: find those without a branch for each candidate.
+            if highest(scores) <= best[slot].bar() {
+                return;
+            }
             let query = block.start + slot;
             for (index, &score) in (first..).zip(scores) {
                 if best[slot].would_enter(score) && !exclude(query, index) {
@@ -234,28 +237,20 @@ fn sweep(queries: &Embeddings, rows: &[usize], candidates: &Embeddings, mut visi
     if rows.is_empty() {
         return;
     }
-    let mut panel = vec![[0.0; PANEL]; candidates.dim];
+    let mut tiles = Tiles::new(rows.iter().map(|&row| queries.row(row)), queries.dim);
     for first in (0..candidates.rows).step_by(PANEL) {
         let width = PANEL.min(candidates.rows - first);
-        for lane in 0..width {
-            panel.iter_mut().zip(candidates.row(first + lane)).for_each(|(column, &value)| column[lane] = value);
-        }
-        for (position, &row) in rows.iter().enumerate() {
-            visit(position, first, &dots(queries.row(row), &panel)[..width]);
+        let scores = tiles.score((first..first + width).map(|candidate| candidates.row(candidate)));
+        for (position, scores) in scores.iter().take(rows.len()).enumerate() {
+            visit(position, first, &scores[..width]);
         }
     }
 }
 
-/// The dot products of a row with the columns of a panel (`[D, N]`), each summed in the order of the dimensions.
-fn dots<const N: usize>(row: &[f32], panel: &[[f32; N]]) -> [f32; N] {
-    // Sums start at 0.0 and so never end at -0.0, which would order before 0.0.
-    let mut sums = [0.0; N];
-    for (&value, column) in row.iter().zip(panel) {
-        for (sum, &other) in sums.iter_mut().zip(column) {
-            *sum += value * other;
-        }
-    }
-    sums
+/// The highest of some scores; without any, less than all scores.
+fn highest(scores: &[f32]) -> f32 {
+    // Not `f32::max`, whose care for NaN costs instructions: scores are finite.
+    scores.iter().fold(f32::NEG_INFINITY, |highest, &score| if score > highest { score } else { highest })
 }
 
 /// The best `k` of the candidates seen so far.
@@ -294,7 +289,16 @@ impl Best {
 
     /// Candidates come in ascending order, so one that ties with the last of the best stays out.
     fn would_enter(&self, score: f32) -> bool {
-        self.heap.len() < self.k || self.heap.peek().is_some_and(|worst| score > worst.0.score)
+        score > self.bar()
+    }
+
+    /// What the score of the next candidate must exceed.
+    fn bar(&self) -> f32 {
+        if self.heap.len() < self.k {
+            f32::NEG_INFINITY
+        } else {
+            self.heap.peek().map_or(f32::INFINITY, |worst| worst.0.score)
+        }
     }
 
     fn push(&mut self, candidate: Neighbour) {

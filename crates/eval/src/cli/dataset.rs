@@ -96,6 +96,8 @@ impl DataArgs {
             classes: labels.iter().flat_map(|l| &l.classes).map(|class| class.trim().to_owned()).collect(),
             negative: labels.and_then(|labels| labels.negative.clone()),
             stratify: labels.and_then(|labels| labels.stratify.clone()),
+            sex_column: None,
+            age_column: None,
             test_data: None,
         }
     }

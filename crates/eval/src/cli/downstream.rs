@@ -51,6 +51,13 @@ struct LabelledArgs {
     /// Column with the patient; default: `patient_id`. No patient is in two parts, and intervals resample patients.
     #[arg(long, requires = "data")]
     patient_column: Option<String>,
+    /// Column with the sex (F, M); default: `sex`. With the age and the view it parts the test images into subgroups, and
+    /// each that has both labels gets an AUROC of its own.
+    #[arg(long, requires = "data")]
+    sex_column: Option<String>,
+    /// Column with the age in years; default: `age`. Bands: below 18, 18 to 39, 40 to 59, 60 to 79, 80 and more.
+    #[arg(long, requires = "data")]
+    age_column: Option<String>,
     /// Column that parts the test images, such as `view`: also prints the mean of the AUROC within each of its values that
     /// has both labels. Blank fields are left out of it.
     #[arg(long, requires = "data")]
@@ -96,6 +103,8 @@ impl LabelledArgs {
             classes: self.classes.iter().map(|class| class.trim().to_owned()).collect(),
             negative: self.negative.clone(),
             patient_column: self.patient_column.clone(),
+            sex_column: self.sex_column.clone(),
+            age_column: self.age_column.clone(),
             stratify: self.stratify.clone(),
             image_root: self.image_root.clone(),
         };
@@ -120,7 +129,32 @@ impl LabelledArgs {
         if self.json {
             return format!("{figures:#}\n");
         }
-        format!("{}\nTested on {}; no patient is in two parts.\n", crate::show::table(figures), labelled.tested_on)
+        let table = crate::show::table(&brief(figures));
+        format!("{table}\nTested on {}; no patient is in two parts.\n{HIDDEN}\n", labelled.tested_on)
+    }
+}
+
+/// What the table leaves to the JSON.
+const HIDDEN: &str = "Thresholds come from the validation part. --json adds brier, ece and subgroups by class, and the bins \
+                      of reliability diagrams.";
+
+/// The figures of a table: without bins, and with means alone where every class would add lines.
+fn brief(figures: &Value) -> Value {
+    let mut brief = figures.clone();
+    let Some(test) = brief["test"].as_object_mut() else { return brief };
+    test.shift_remove("reliability");
+    for name in ["brier", "ece"] {
+        test.get_mut(name).map(without_classes);
+    }
+    let attributes = test.get_mut("subgroups").and_then(Value::as_object_mut);
+    let groups = attributes.into_iter().flat_map(Map::values_mut).filter_map(Value::as_object_mut);
+    groups.flat_map(Map::values_mut).for_each(without_classes);
+    brief
+}
+
+fn without_classes(figure: &mut Value) {
+    if let Some(figure) = figure.as_object_mut() {
+        figure.shift_remove("per_class");
     }
 }
 
@@ -147,7 +181,7 @@ impl ProbeArgs {
             repetitions: args.repetitions(),
             rates: self.lr.clone(),
             protocol: ProbeConfig { max_epochs: self.epochs, ..ProbeConfig::default() },
-            stratify: args.stratify.is_some(),
+            stratify: args.stratify.clone(),
         };
         let figures = LabelledArgs::figures(&labelled, &task.run(&checkpoint, &labelled, &tools)?);
         Ok(args.print(&labelled, &figures))
@@ -223,7 +257,7 @@ impl FineTuneArgs {
         let task = FineTuneTask {
             repetitions: args.repetitions(),
             protocol: self.protocol(),
-            stratify: args.stratify.is_some(),
+            stratify: args.stratify.clone(),
         };
         let tuned = task.run(&checkpoint, &labelled, &tools)?;
         let figures = LabelledArgs::figures(&labelled, &tuned.figures);

@@ -28,7 +28,7 @@ use model::head::classifier::{ImageClassifier, ImageClassifierConfig};
 use serde_json::{Map, Value};
 
 use super::Repetitions;
-use super::figures::{Scores, TestPart, macro_auroc};
+use super::figures::{Scored, Scores, TestPart, macro_auroc};
 use super::labelled::Labelled;
 use crate::embed::map_images;
 use crate::error::{EvalError, Result};
@@ -102,8 +102,8 @@ pub struct FineTuneTask {
     pub repetitions: Repetitions,
     /// The protocol.
     pub protocol: FineTuneConfig,
-    /// Whether the test images have strata.
-    pub stratify: bool,
+    /// Column that holds the strata of the test images, if they have any.
+    pub stratify: Option<String>,
 }
 
 impl FineTuneTask {
@@ -115,7 +115,7 @@ impl FineTuneTask {
     pub fn run(&self, checkpoint: &Checkpoint, labelled: &Labelled, tools: &Tools) -> Result<FineTuned> {
         self.protocol.check()?;
         let draws = self.repetitions.draws(&labelled.train)?;
-        let test = TestPart::new(&labelled.test, self.stratify)?;
+        let test = TestPart::new(labelled, self.stratify.as_deref())?;
         let architecture = ImageClassifierConfig {
             image: checkpoint.image_config()?.clone(),
             num_classes: labelled.train.classes.len(),
@@ -130,11 +130,12 @@ impl FineTuneTask {
         for (seed, studies) in draws {
             let chosen = studies.iter().map(|&study| labelled.train.studies[study].clone()).collect();
             let train = Dataset { studies: chosen, ..labelled.train.clone() };
-            let (score, model) = self.train(checkpoint, &architecture, &train, &labelled.validate, seed, tools)?;
+            let Best { score, validate, model } =
+                self.train(checkpoint, &architecture, &train, &labelled.validate, seed, tools)?;
             tracing::info!(seed, validation_auroc = score, "best epoch");
-            repetitions.push(
-                tools.progress("test", opened.images.len(), |tick| scores(&model, &opened, preprocess, tools, tick))?,
-            );
+            let test =
+                tools.progress("test", opened.images.len(), |tick| scores(&model, &opened, preprocess, tools, tick))?;
+            repetitions.push(Scored { validate, test });
             if best.as_ref().is_none_or(|(highest, _)| score > *highest) {
                 best = Some((score, model));
             }
@@ -148,7 +149,7 @@ impl FineTuneTask {
         Ok(FineTuned { figures: test.figures(&repetitions, &tools.bootstrap)?, model, card })
     }
 
-    /// One repetition: the best validation score and the classifier that has it.
+    /// One repetition.
     fn train(
         &self,
         checkpoint: &Checkpoint,
@@ -157,7 +158,7 @@ impl FineTuneTask {
         validate: &Dataset,
         seed: u64,
         tools: &Tools,
-    ) -> Result<(f64, ImageClassifier)> {
+    ) -> Result<Best> {
         let protocol = &self.protocol;
         let preprocess = &padded(checkpoint);
         let loader = protocol.loader(train, preprocess, seed)?;
@@ -310,12 +311,21 @@ struct Watch<'a> {
     validate: &'a Opened<'a>,
     preprocess: Preprocess,
     tools: &'a Tools,
-    best: Option<(f64, ImageClassifier)>,
+    best: Option<Best>,
+}
+
+/// The epoch with the best validation score so far.
+struct Best {
+    /// Mean AUROC of the validation images.
+    score: f64,
+    /// Their scores.
+    validate: Scores,
+    model: ImageClassifier,
 }
 
 impl Observer<Supervised> for Watch<'_> {
     fn on_step(&mut self, report: &StepReport) -> engine::Result<()> {
-        let best = self.best.as_ref().map_or_else(String::new, |(score, _)| format!("  validation AUROC {score:.3}"));
+        let best = self.best.as_ref().map_or_else(String::new, |best| format!("  validation AUROC {:.3}", best.score));
         let message = format!(
             "loss {:.3}  {:.0} images/s{best}",
             report.get("loss").unwrap_or(f64::NAN),
@@ -327,13 +337,13 @@ impl Observer<Supervised> for Watch<'_> {
 
     /// One minus the mean AUROC: what is lower is better.
     fn validate(&mut self, objective: &Supervised, step: u64) -> engine::Result<f64> {
-        let score = scores(&objective.model, self.validate, &self.preprocess, self.tools, &|_| Ok(()))
-            .and_then(|scores| macro_auroc(self.validate.dataset, &scores))
-            .map_err(|error| in_engine(error, step))?;
+        let scored = scores(&objective.model, self.validate, &self.preprocess, self.tools, &|_| Ok(()))
+            .and_then(|scores| Ok((macro_auroc(self.validate.dataset, &scores)?, scores)));
+        let (score, validate) = scored.map_err(|error| in_engine(error, step))?;
         // Asked for before training began.
         let score = score.unwrap_or(0.0);
-        if self.best.as_ref().is_none_or(|(best, _)| score > *best) {
-            self.best = Some((score, objective.model.clone()));
+        if self.best.as_ref().is_none_or(|best| score > best.score) {
+            self.best = Some(Best { score, validate, model: objective.model.clone() });
         }
         tracing::debug!(step, validation_auroc = score, "epoch ended");
         Ok(1.0 - score)

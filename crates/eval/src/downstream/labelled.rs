@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use data::error::DataError;
 use data::record::{Dataset, Phi, Split, Study};
-use data::source::pairs_csv::{self, PairsColumns, PairsConfig};
+use data::source::pairs_csv::{self, DemographicColumns, PairsColumns, PairsConfig};
 use data::source::parts::PhantomSource;
 use data::split::{SplitConfig, check_leaks, split_by_patient};
 use serde_json::{Value, json};
@@ -31,6 +31,10 @@ pub struct LabelledConfig {
     pub negative: Option<String>,
     /// Column with the patient.
     pub patient_column: Option<String>,
+    /// Column with the sex.
+    pub sex_column: Option<String>,
+    /// Column with the age.
+    pub age_column: Option<String>,
     /// Column whose values part the test images into strata.
     pub stratify: Option<String>,
     /// Folder that image paths are relative to; absent: that of the CSV.
@@ -55,7 +59,7 @@ impl LabelledConfig {
     ///
     /// # Errors
     /// As [`pairs_csv::read`]; settings that contradict each other, a class or a negative that never occurs, a column of
-    /// strata that is blank everywhere, and a part without images.
+    /// strata, sex or age that says nothing, and a part without images.
     pub fn read(&self) -> Result<Labelled> {
         let Some(file) = &self.data else { return Ok(phantoms()) };
         let mut all = self.read_csv(file, "row", None)?;
@@ -73,18 +77,32 @@ impl LabelledConfig {
             parts(&all, by.to_owned())
         };
         check_parts(&labelled)?;
-        if let Some(column) = &self.stratify
-            && labelled.test.studies.iter().all(|study| study.view.is_empty())
-        {
-            let what = format!("column \"{column}\" says nothing of the test images: name another with --stratify");
-            return Err(EvalError::Unfit { data: labelled.test.name, what });
-        }
+        self.check_columns(&labelled.test)?;
         for part in [&mut labelled.train, &mut labelled.validate, &mut labelled.test] {
             // An image is a sample of its own: the loader need not keep those of one study apart.
             part.studies.iter_mut().for_each(|study| study.study_id = Phi::new(format!("row {}", study.row)));
         }
         tell(&labelled);
         Ok(labelled)
+    }
+
+    /// Makes sure that the columns which part the test images say something of them.
+    fn check_columns(&self, test: &Dataset) -> Result<()> {
+        let any = |is_told: fn(&Study) -> bool| test.studies.iter().any(is_told);
+        let named = [
+            (&self.stratify, "--stratify", any(|study| !study.view.is_empty())),
+            (&self.sex_column, "--sex-column", any(|study| study.demographics.sex.is_some())),
+            (&self.age_column, "--age-column", any(|study| study.demographics.age.is_some())),
+        ];
+        for (column, option, is_told) in named {
+            if let Some(column) = column
+                && !is_told
+            {
+                let what = format!("column \"{column}\" says nothing of the test images: name another with {option}");
+                return Err(EvalError::Unfit { data: test.name.clone(), what });
+            }
+        }
+        Ok(())
     }
 
     /// Whether labels stand in one column of lists.
@@ -111,6 +129,10 @@ impl LabelledConfig {
             patient: or(&self.patient_column, usual.patient),
             labels: or(&list_column, usual.labels),
             view: or(&self.stratify, usual.view),
+            demographics: Box::new(DemographicColumns {
+                sex: or(&self.sex_column, usual.demographics.sex),
+                age: or(&self.age_column, usual.demographics.age),
+            }),
             ..PairsColumns::default()
         };
         let mut wanted = classes.unwrap_or(&self.classes).to_vec();

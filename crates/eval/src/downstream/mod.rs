@@ -4,10 +4,12 @@
 //! Zhang et al. 2022 (`ConVIRT`), section 4.2: 1 %, 10 % or all of the training labels, each the mean of several runs with
 //! other samples and seeds; the validation part chooses the epoch, the test part is scored once.
 
+mod decisions;
 pub mod figures;
 pub mod fine_tune;
 pub mod labelled;
 pub mod probe;
+mod subgroups;
 
 use data::error::DataError;
 use data::record::Dataset;

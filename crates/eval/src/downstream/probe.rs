@@ -9,7 +9,7 @@ use model::image::ImageEncoder;
 use serde_json::{Map, Value, json};
 
 use super::Repetitions;
-use super::figures::{Scores, TestPart};
+use super::figures::{Scored, TestPart};
 use super::labelled::Labelled;
 use crate::error::Result;
 use crate::linear_probe::{ProbeConfig, ProbeSet, Probed, probe_scores};
@@ -27,8 +27,8 @@ pub struct ProbeTask {
     pub rates: Vec<f64>,
     /// The rest of the protocol; its rate and seed are not used.
     pub protocol: ProbeConfig,
-    /// Whether the test images have strata.
-    pub stratify: bool,
+    /// Column that holds the strata of the test images, if they have any.
+    pub stratify: Option<String>,
 }
 
 impl ProbeTask {
@@ -48,14 +48,14 @@ impl ProbeTask {
             return Err(DataError::Setting { key: "--epochs", value, why: "use at least 1" }.into());
         }
         let draws = self.repetitions.draws(&labelled.train)?;
-        let test = TestPart::new(&labelled.test, self.stratify)?;
+        let test = TestPart::new(labelled, self.stratify.as_deref())?;
         let preprocess = &checkpoint.card.preprocess;
         let parts = ProbeParts { train: &labelled.train, validate: &labelled.validate, test: &labelled.test };
         let features = |label: &str, encoder: &ImageEncoder| Featured::new(label, encoder, preprocess, parts, tools);
 
         let featured = features("features", &checkpoint.image_encoder(&tools.device)?)?;
         let fitted = |draw: &(u64, Vec<usize>)| self.fit(&featured, draw, tools);
-        let trained: Vec<Scores> = draws.iter().map(fitted).collect::<Result<_>>()?;
+        let trained: Vec<Scored> = draws.iter().map(fitted).collect::<Result<_>>()?;
         drop(featured);
         let mut random = Vec::new();
         for draw in &draws {
@@ -64,13 +64,13 @@ impl ProbeTask {
             random.push(self.fit(&features(&format!("features, random {}", draw.0), &encoder)?, draw, tools)?);
         }
         let mut figures = test.figures(&trained, &tools.bootstrap)?;
-        figures.insert("random_init".to_owned(), json!(test.figures(&random, &tools.bootstrap)?));
+        figures.insert("random_init".to_owned(), json!(test.areas(&random, &tools.bootstrap)?));
         figures.insert("paired_difference".to_owned(), test.difference(&trained, &random, &tools.bootstrap)?);
         Ok(figures)
     }
 
-    /// Scores of the test images by the best of the learning rates.
-    fn fit(&self, featured: &Featured<'_>, draw: &(u64, Vec<usize>), tools: &Tools) -> Result<Scores> {
+    /// Scores of the validation and the test images by the best of the learning rates.
+    fn fit(&self, featured: &Featured<'_>, draw: &(u64, Vec<usize>), tools: &Tools) -> Result<Scored> {
         let (seed, studies) = draw;
         let [all, validate, test] = featured.sets();
         let chosen = |row: &usize| studies.binary_search(&all.images[*row].0).is_ok();
@@ -92,6 +92,10 @@ impl ProbeTask {
             }
             Ok(())
         })?;
-        Ok(best.map(|best| best.scores).unwrap_or_default())
+        let best = best.ok_or_else(|| {
+            let (key, value) = ("--lr", String::new());
+            DataError::Setting { key, value, why: "name at least one learning rate" }
+        })?;
+        Ok(Scored { validate: best.validate, test: best.scores })
     }
 }

@@ -15,6 +15,8 @@ pub struct SortedScores {
     clusters: Vec<u32>,
     positive: Vec<bool>,
     ends_run: Vec<bool>,
+    /// The score of each run.
+    thresholds: Vec<f64>,
 }
 
 /// Weight of the positive and of the negative items of one run of equal scores.
@@ -63,8 +65,11 @@ impl SortedScores {
         }
         sorted.par_sort_unstable_by_key(|item| item.0);
         let last = |i: usize| sorted.get(i + 1).is_none_or(|next| next.0 != sorted[i].0);
+        let ends_run: Vec<bool> = (0..sorted.len()).map(last).collect();
+        let ends = sorted.iter().zip(&ends_run).filter(|(_, ends)| **ends);
         Ok(Self {
-            ends_run: (0..sorted.len()).map(last).collect(),
+            thresholds: ends.map(|(item, _)| score_of(item.0)).collect(),
+            ends_run,
             clusters: sorted.iter().map(|item| item.1).collect(),
             positive: sorted.iter().map(|item| item.2).collect(),
         })
@@ -78,6 +83,21 @@ impl SortedScores {
     /// Whether there are no items.
     pub fn is_empty(&self) -> bool {
         self.positive.is_empty()
+    }
+
+    /// The distinct scores, best first.
+    pub(super) fn thresholds(&self) -> &[f64] {
+        &self.thresholds
+    }
+
+    /// Weight of all positive and of all negative items under `counts`.
+    pub(super) fn totals(&self, counts: Option<&[u32]>) -> (u64, u64) {
+        let (mut positives, mut negatives) = (0, 0);
+        self.for_each_run(counts, |run| {
+            positives += run.positive;
+            negatives += run.negative;
+        });
+        (positives, negatives)
     }
 
     /// Calls `visit` for every run of equal scores, best scores first, with the runs' weights under `counts`; every
@@ -110,6 +130,11 @@ fn descending_key(score: f64) -> u64 {
     if bits >> 63 == 1 { bits } else { !bits & (u64::MAX >> 1) }
 }
 
+/// The score of a [`descending_key`], with `0.0` for both zeros.
+fn score_of(key: u64) -> f64 {
+    f64::from_bits(if key >> 63 == 1 { key } else { !key & (u64::MAX >> 1) })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,6 +144,7 @@ mod tests {
         let ascending = [-1e300, -2.0, -1e-310, 0.0, 1e-310, 0.5, 1.0, 1e300];
         assert!(ascending.windows(2).all(|w| descending_key(w[0]) > descending_key(w[1])));
         assert_eq!(descending_key(0.0), descending_key(-0.0));
+        assert!(ascending.iter().all(|&score| score_of(descending_key(score)).to_bits() == score.to_bits()));
     }
 
     #[test]

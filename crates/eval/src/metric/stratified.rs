@@ -3,6 +3,7 @@
 //! A stratum is what a score must not be made of: where radiographs of the sick are taken lying (AP) and those of the well
 //! standing (PA), the view alone separates them. Within one view it cannot.
 
+use super::group_mean::{group_mean, group_mean_interval};
 use super::{Bootstrap, Clusters, Difference, Interval, MetricError, SortedScores};
 
 /// The scores of each stratum, sorted apart: `strata` has a number below `num_strata` for each item, `None` for an item that
@@ -32,7 +33,7 @@ pub fn by_stratum<S: Copy + Into<f64>>(
 /// All must have been sorted with the same `clusters`. A resample in which one of the remaining groups is undefined is drawn
 /// again, so that every resample averages the same groups.
 pub fn mean_auroc_interval(classes: &[Vec<SortedScores>], clusters: &Clusters, bootstrap: &Bootstrap) -> Interval {
-    bootstrap.interval(clusters.len(), Some(0.5), mean_auroc(classes))
+    group_mean_interval(classes, area, Some(0.5), clusters, bootstrap)
 }
 
 /// The mean of `first` minus that of `second`, with a paired interval and p-value; means as in [`mean_auroc_interval`], over
@@ -43,25 +44,11 @@ pub fn mean_auroc_difference(
     clusters: &Clusters,
     bootstrap: &Bootstrap,
 ) -> Difference {
-    bootstrap.difference(clusters.len(), mean_auroc(first), mean_auroc(second))
+    bootstrap.difference(clusters.len(), group_mean(first, &area, clusters), group_mean(second, &area, clusters))
 }
 
-fn mean_auroc(classes: &[Vec<SortedScores>]) -> impl Fn(&[u32]) -> Option<f64> + Sync {
-    let defined = |groups: &'_ Vec<SortedScores>| -> Vec<SortedScores> {
-        groups.iter().filter(|group| group.auroc(None).is_some()).cloned().collect()
-    };
-    let classes: Vec<Vec<SortedScores>> = classes.iter().map(defined).filter(|groups| !groups.is_empty()).collect();
-    move |counts| {
-        let mut sum = 0.0;
-        for groups in &classes {
-            let mut of_class = 0.0;
-            for group in groups {
-                of_class += group.auroc(Some(counts))?;
-            }
-            sum += of_class / groups.len() as f64;
-        }
-        if classes.is_empty() { None } else { Some(sum / classes.len() as f64) }
-    }
+fn area(group: &SortedScores, counts: &[u32]) -> Option<f64> {
+    group.auroc(Some(counts))
 }
 
 #[cfg(test)]

@@ -3,8 +3,11 @@
 #![expect(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "tests on inputs of their own")]
 
 use eval::metric::{
-    Bootstrap, Clusters, Difference, Interval, SortedScores, accuracy, argmax_rows, auprc, auroc, auroc_difference,
-    auroc_interval, chance_recall_at_k, macro_auroc_difference, macro_auroc_interval, macro_mean, retrieval,
+    Bootstrap, Clusters, Difference, Interval, PrPoint, RocPoint, SortedScores, accuracy, argmax_rows, auprc,
+    auprc_interval, auroc, auroc_difference, auroc_interval, brier, brier_interval, calibration_error,
+    calibration_error_interval, chance_recall_at_k, confusion, f1, f1_interval, macro_auroc_difference,
+    macro_auroc_interval, macro_f1, macro_f1_interval, macro_mean, pr_curve, reliability, retrieval, roc_curve,
+    youden_interval, youden_point,
 };
 use eval::ranking::{Embeddings, RankingError, rank, retrieve};
 use serde::Deserialize;
@@ -20,6 +23,8 @@ struct Golden {
     clustered: Clustered,
     retrieval: Retrieval,
     chance_recall: Vec<(usize, usize, usize, f64)>,
+    decisions: Vec<Decision>,
+    probabilities: Vec<Probability>,
 }
 
 #[derive(Deserialize)]
@@ -30,6 +35,33 @@ struct Binary {
     weights: Option<Vec<u32>>,
     auroc: Option<f64>,
     auprc: Option<f64>,
+    has_curves: bool,
+    roc: Option<[Vec<f64>; 3]>,
+    pr: Option<[Vec<f64>; 3]>,
+    youden: Option<[f64; 3]>,
+}
+
+#[derive(Deserialize)]
+struct Decision {
+    name: String,
+    scores: Vec<f64>,
+    labels: Vec<bool>,
+    threshold: f64,
+    counts: [u64; 4],
+    shares: [Option<f64>; 4],
+}
+
+#[derive(Deserialize)]
+struct Probability {
+    name: String,
+    probabilities: Vec<f64>,
+    labels: Vec<bool>,
+    bins: usize,
+    brier: f64,
+    error: f64,
+    counts: Vec<u64>,
+    means: Vec<Option<f64>>,
+    shares: Vec<Option<f64>>,
 }
 
 #[derive(Deserialize)]
@@ -47,6 +79,10 @@ struct Multiclass {
     labels: Vec<usize>,
     predicted: Vec<usize>,
     accuracy: f64,
+    macro_f1: f64,
+    macro_f1_of_5: f64,
+    macro_f1_without_1: f64,
+    macro_f1_of_one_item: f64,
 }
 
 #[derive(Deserialize)]
@@ -186,6 +222,152 @@ fn intervals_do_not_depend_on_threads() {
     assert_ne!(on(1).low, other.low);
 }
 
+fn all_near(found: &[f64], expected: &[f64]) -> bool {
+    found.len() == expected.len() && found.iter().zip(expected).all(|(a, b)| (a - b).abs() <= TOLERANCE)
+}
+
+#[test]
+fn curves_equal_scikit_learn() {
+    for case in golden().binary.iter().filter(|case| case.has_curves) {
+        let roc = roc_curve(&case.scores, &case.labels, usize::MAX).unwrap();
+        assert_eq!(roc.is_some(), case.roc.is_some(), "{}", case.name);
+        if let Some((points, [thresholds, alarms, found])) = roc.zip(case.roc.as_ref()) {
+            let start = RocPoint { threshold: None, false_positive_rate: 0.0, true_positive_rate: 0.0 };
+            assert_eq!(points[0], start);
+            let of = |get: fn(&RocPoint) -> f64| points[1..].iter().map(get).collect::<Vec<_>>();
+            assert!(all_near(&of(|p| p.threshold.unwrap()), thresholds), "{}", case.name);
+            assert!(all_near(&of(|p| p.false_positive_rate), alarms), "{}", case.name);
+            assert!(all_near(&of(|p| p.true_positive_rate), found), "{}", case.name);
+        }
+        let pr = pr_curve(&case.scores, &case.labels, usize::MAX).unwrap();
+        assert_eq!(pr.is_some(), case.pr.is_some(), "{}", case.name);
+        if let Some((points, [thresholds, recall, precision])) = pr.zip(case.pr.as_ref()) {
+            let of = |get: fn(&PrPoint) -> f64| points.iter().map(get).collect::<Vec<_>>();
+            assert!(all_near(&of(|p| p.threshold), thresholds), "{}", case.name);
+            assert!(all_near(&of(|p| p.recall), recall), "{}", case.name);
+            assert!(all_near(&of(|p| p.precision), precision), "{}", case.name);
+        }
+    }
+}
+
+#[test]
+fn thinned_curves_keep_their_shape() {
+    let case = golden().binary.into_iter().find(|case| case.name == "random").unwrap();
+    let roc = |max: usize| roc_curve(&case.scores, &case.labels, max).unwrap().unwrap();
+    let pr = |max: usize| pr_curve(&case.scores, &case.labels, max).unwrap().unwrap();
+    let (whole, thinned) = (roc(usize::MAX), roc(100));
+    assert!(whole.len() > 400 && thinned.len() <= 100);
+    assert_eq!((thinned[0], thinned.last()), (whole[0], whole.last()));
+    let area = |points: &[RocPoint]| -> f64 {
+        let part = |w: &[RocPoint]| {
+            let width = w[1].false_positive_rate - w[0].false_positive_rate;
+            width * f64::midpoint(w[0].true_positive_rate, w[1].true_positive_rate)
+        };
+        points.windows(2).map(part).sum()
+    };
+    // The whole curve has the area by pairs; a thinned one differs by less than a column of 25.
+    assert!(near(Some(area(&whole)), case.auroc, TOLERANCE));
+    assert!((area(&thinned) - area(&whole)).abs() < 0.04);
+    let (whole, thinned) = (pr(usize::MAX), pr(100));
+    assert!(whole.len() > 400 && thinned.len() <= 100);
+    assert_eq!((thinned[0], thinned.last()), (whole[0], whole.last()));
+    let lowest = |points: &[PrPoint]| points.iter().map(|p| p.precision).fold(1.0, f64::min);
+    assert!((lowest(&thinned) - lowest(&whole)).abs() < f64::EPSILON);
+}
+
+#[test]
+fn operating_points_equal_scikit_learn() {
+    for case in golden().binary {
+        let sorted = SortedScores::new(&case.scores, &case.labels, &Clusters::singletons(case.scores.len())).unwrap();
+        let found = sorted.youden_point(case.weights.as_deref());
+        assert_eq!(found.is_some(), case.youden.is_some(), "{}", case.name);
+        if let Some((found, expected)) = found.zip(case.youden) {
+            let found = [found.threshold, found.sensitivity, found.specificity];
+            assert!(all_near(&found, &expected), "{}: {found:?} {expected:?}", case.name);
+        }
+    }
+}
+
+#[test]
+fn decisions_equal_scikit_learn() {
+    for case in golden().decisions {
+        let found = confusion(&case.scores, &case.labels, case.threshold).unwrap();
+        let counts = [found.true_positives, found.false_positives, found.true_negatives, found.false_negatives];
+        assert_eq!(counts, case.counts, "{}", case.name);
+        let shares = [found.sensitivity(), found.specificity(), found.precision(), found.f1()];
+        for (share, expected) in shares.into_iter().zip(case.shares) {
+            assert!(near(share, expected, TOLERANCE), "{}: {shares:?} {:?}", case.name, case.shares);
+        }
+        assert_eq!(f1(&case.scores, &case.labels, case.threshold).unwrap(), shares[3]);
+    }
+}
+
+#[test]
+fn calibration_equals_scikit_learn() {
+    for case in golden().probabilities {
+        let (probabilities, labels) = (&case.probabilities, &case.labels);
+        let found = brier(probabilities, labels).unwrap();
+        assert!(near(found, Some(case.brier), TOLERANCE), "{}: Brier {found:?} {}", case.name, case.brier);
+        let found = calibration_error(probabilities, labels, case.bins).unwrap();
+        assert!(near(found, Some(case.error), TOLERANCE), "{}: ECE {found:?} {}", case.name, case.error);
+        let bins = reliability(probabilities, labels, case.bins).unwrap();
+        assert_eq!(bins.iter().map(|bin| bin.count).collect::<Vec<_>>(), case.counts, "{}", case.name);
+        for (bin, (mean, share)) in bins.iter().zip(case.means.iter().zip(&case.shares)) {
+            assert!(near(bin.mean_probability, *mean, TOLERANCE), "{}: {bin:?} {mean:?}", case.name);
+            assert!(near(bin.positive_share, *share, TOLERANCE), "{}: {bin:?} {share:?}", case.name);
+        }
+    }
+}
+
+#[test]
+fn macro_f1_equals_scikit_learn() {
+    let case = golden().multiclass;
+    let of = |predicted: &[usize], labels: &[usize], classes| macro_f1(predicted, labels, classes).unwrap();
+    let without: Vec<usize> = case.predicted.iter().map(|&class| if class == 1 { 0 } else { class }).collect();
+    for (found, expected) in [
+        (of(&case.predicted, &case.labels, 3), case.macro_f1),
+        (of(&case.predicted, &case.labels, 5), case.macro_f1_of_5),
+        (of(&without, &case.labels, 3), case.macro_f1_without_1),
+        (of(&case.predicted[..1], &case.labels[..1], 3), case.macro_f1_of_one_item),
+    ] {
+        assert!(near(found, Some(expected), TOLERANCE), "{found:?} {expected}");
+    }
+}
+
+#[test]
+fn intervals_surround_their_figures() {
+    let Clustered { patients, scores, labels, .. } = golden().clustered;
+    let clusters = Clusters::from_keys(&patients);
+    let bootstrap = Bootstrap { resamples: 300, ..Bootstrap::default() };
+    let probabilities: Vec<f64> = scores.iter().map(|score| 1.0 / (1.0 + (-score).exp())).collect();
+    let classes: Vec<usize> = labels.iter().map(|&label| usize::from(label)).collect();
+    let decided: Vec<usize> = scores.iter().map(|&score| usize::from(score >= 0.5)).collect();
+    let found = [
+        (auprc_interval(&scores, &labels, &clusters, &bootstrap), auprc(&scores, &labels).unwrap()),
+        (f1_interval(&scores, &labels, 0.5, &clusters, &bootstrap), f1(&scores, &labels, 0.5).unwrap()),
+        (macro_f1_interval(&decided, &classes, 2, &clusters, &bootstrap), macro_f1(&decided, &classes, 2).unwrap()),
+        (brier_interval(&probabilities, &labels, &clusters, &bootstrap), brier(&probabilities, &labels).unwrap()),
+        (
+            calibration_error_interval(&probabilities, &labels, 15, &clusters, &bootstrap),
+            calibration_error(&probabilities, &labels, 15).unwrap(),
+        ),
+        (
+            youden_interval(&scores, &labels, &clusters, &bootstrap),
+            youden_point(&scores, &labels).unwrap().map(|point| point.youden()),
+        ),
+    ];
+    for (number, (interval, value)) in found.into_iter().enumerate() {
+        let interval = interval.unwrap();
+        assert!(near(interval.value, value, 1e-12), "{number}: {interval:?} {value:?}");
+        let (low, high) = (interval.low.unwrap(), interval.high.unwrap());
+        // 80 patients: wide, but not as wide as the unit.
+        assert!(
+            low < high && high - low < 0.5 && low <= value.unwrap() && value.unwrap() <= high,
+            "{number}: {interval:?}"
+        );
+    }
+}
+
 #[test]
 fn paired_differences_see_what_single_intervals_cannot() {
     let Clustered { patients, scores, labels, .. } = golden().clustered;
@@ -269,10 +451,10 @@ fn chances_of_a_hit_equal_scipy() {
 
 #[test]
 fn rankings_do_not_depend_on_threads_or_blocks() {
-    // 300 queries make several blocks and 77 candidates several panels, the last ones partly filled.
+    // 600 queries make several blocks and 77 candidates several panels, the last ones partly filled.
     let mut stream = data::rng::Stream::new(11);
     let mut draw = |rows: usize| (0..rows * 19).map(|_| stream.normal() as f32).collect::<Vec<_>>();
-    let (queries, candidates) = (embeddings(19, &draw(300)), embeddings(19, &draw(77)));
+    let (queries, candidates) = (embeddings(19, &draw(600)), embeddings(19, &draw(77)));
     let on = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| rank(&queries, &candidates, 77, |q, c| q == c).unwrap())
@@ -284,6 +466,31 @@ fn rankings_do_not_depend_on_threads_or_blocks() {
         let score = |c: usize| queries.cosine(q, &candidates, c);
         expected.sort_by(|&a, &b| score(b).total_cmp(&score(a)).then(a.cmp(&b)));
         assert_eq!(list.iter().map(|n| n.index).collect::<Vec<_>>(), expected, "query {q}");
+    }
+}
+
+#[test]
+fn rankings_equal_brute_force_with_ties() {
+    // Wider than a block of dimensions; a third of the candidates repeat others, so that their scores must tie.
+    let dim = 300;
+    let mut stream = data::rng::Stream::new(23);
+    let mut draw = |rows: usize| (0..rows * dim).map(|_| stream.normal() as f32).collect::<Vec<_>>();
+    let (queries, mut rows) = (embeddings(dim, &draw(9)), draw(100));
+    rows.extend_from_within(20 * dim..70 * dim);
+    let candidates = embeddings(dim, &rows);
+    let chain = |q: usize, c: usize| {
+        let pairs = queries.row(q).iter().zip(candidates.row(c));
+        pairs.fold(0.0, |sum: f32, (a, b)| a.mul_add(*b, sum)) + 0.0
+    };
+    let exclude = |q: usize, c: usize| (q + c).is_multiple_of(11);
+    let ranked = rank(&queries, &candidates, 40, exclude).unwrap();
+    for (q, list) in ranked.iter().enumerate() {
+        let mut expected: Vec<(usize, f32)> = (0..150).filter(|&c| !exclude(q, c)).map(|c| (c, chain(q, c))).collect();
+        expected.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        let found: Vec<(usize, u32)> = list.iter().map(|n| (n.index, n.score.to_bits())).collect();
+        assert_eq!(found, expected[..40].iter().map(|n| (n.0, n.1.to_bits())).collect::<Vec<_>>(), "query {q}");
+        let repeated = list.windows(2).filter(|w| w[0].score.to_bits() == w[1].score.to_bits()).count();
+        assert!(repeated > 5, "only {repeated} ties in the list of query {q}");
     }
 }
 

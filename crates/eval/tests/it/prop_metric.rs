@@ -4,7 +4,10 @@
 #![expect(clippy::float_cmp, reason = "ties are exact")]
 
 use data::rng::Stream;
-use eval::metric::{Bootstrap, Clusters, SortedScores, auprc, auroc, auroc_interval};
+use eval::metric::{
+    Bootstrap, ClusteredBins, ClusteredConfusion, Clusters, RocPoint, SortedScores, auprc, auroc, auroc_interval,
+    calibration_error, confusion, roc_curve, youden_point,
+};
 use eval::ranking::{Embeddings, rank};
 use proptest::prelude::*;
 
@@ -77,6 +80,63 @@ proptest! {
         let copies = (0..scores.len()).flat_map(|i| vec![i; counts[clusters.of(i) as usize] as usize]);
         let copied: (Vec<f64>, Vec<bool>) = copies.map(|i| (scores[i], labels[i])).unzip();
         prop_assert_eq!((sorted.auroc(Some(&counts)), sorted.auprc(Some(&counts))), both(&copied.0, &copied.1));
+    }
+
+    #[test]
+    fn multiplicities_stand_for_copied_decisions((scores, labels) in sample(), key in any::<u64>()) {
+        let mut stream = Stream::new(key);
+        let keys: Vec<usize> = scores.iter().map(|_| stream.below(8)).collect();
+        let clusters = Clusters::from_keys(&keys);
+        let counts: Vec<u32> = (0..clusters.len()).map(|_| stream.below(4) as u32).collect();
+        let copies = (0..scores.len()).flat_map(|i| vec![i; counts[clusters.of(i) as usize] as usize]);
+        let copied: (Vec<f64>, Vec<bool>) = copies.map(|i| (scores[i], labels[i])).unzip();
+        let sorted = SortedScores::new(&scores, &labels, &clusters).unwrap();
+        prop_assert_eq!(sorted.youden_point(Some(&counts)), youden_point(&copied.0, &copied.1).unwrap());
+        let known: Vec<Option<bool>> = labels.iter().copied().map(Some).collect();
+        let decided = ClusteredConfusion::at_threshold(&scores, &known, 0.5, &clusters).unwrap();
+        prop_assert_eq!(decided.value(&counts), confusion(&copied.0, &copied.1, 0.5).unwrap());
+        let of = |scores: &[f64]| scores.iter().map(|x| (x + 5.0) / 10.0).collect::<Vec<f64>>();
+        let bins = ClusteredBins::new(&of(&scores), &known, 7, &clusters).unwrap();
+        let expected = calibration_error(&of(&copied.0), &copied.1, 7).unwrap();
+        let found = bins.error(&counts);
+        prop_assert_eq!(found.is_some(), expected.is_some());
+        prop_assert!(found.zip(expected).is_none_or(|(a, b)| (a - b).abs() < 1e-12));
+    }
+
+    #[test]
+    fn no_threshold_beats_the_operating_point((scores, labels) in sample()) {
+        let point = youden_point(&scores, &labels).unwrap();
+        prop_assert_eq!(point.is_some(), both(&scores, &labels).0.is_some());
+        if let Some(point) = point {
+            let at = |threshold: f64| confusion(&scores, &labels, threshold).unwrap().youden().unwrap();
+            prop_assert!((at(point.threshold) - point.youden()).abs() < 1e-15);
+            for &threshold in &scores {
+                prop_assert!(at(threshold) <= point.youden() + 1e-15);
+            }
+        }
+    }
+
+    #[test]
+    fn thinned_curves_pass_every_point((scores, labels) in sample(), columns in 1usize..6) {
+        let curve = |max: usize| roc_curve(&scores, &labels, max).unwrap();
+        if let Some((whole, thinned)) = curve(usize::MAX).zip(curve(4 * columns)) {
+            prop_assert!(thinned.len() <= 4 * columns);
+            // Level with every point there is one of the thinned curve, no farther than a column is wide.
+            for point in &whole {
+                let height = point.true_positive_rate;
+                let distance = |w: &[RocPoint]| {
+                    let (low, high) = (w[0].true_positive_rate, w[1].true_positive_rate);
+                    let (left, right) = (w[0].false_positive_rate, w[1].false_positive_rate);
+                    let along = if high > low { (height - low) / (high - low) } else { 0.0 };
+                    let x = left + along * (right - left);
+                    let to = point.false_positive_rate;
+                    let level = if high > low { (x - to).abs() } else { (left - to).max(to - right).max(0.0) };
+                    if (low..=high).contains(&height) { level } else { f64::INFINITY }
+                };
+                let nearest = thinned.windows(2).map(distance).fold(f64::INFINITY, f64::min);
+                prop_assert!(nearest <= 1.0 / columns as f64 + 1e-12, "{nearest}: {point:?}");
+            }
+        }
     }
 
     #[test]
