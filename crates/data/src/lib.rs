@@ -3,6 +3,7 @@
 //! Nothing here knows of tensors or devices, so that reading, checking and testing data builds in seconds.
 
 pub mod batch;
+pub mod demographics;
 pub mod error;
 pub mod fsx;
 pub mod image;

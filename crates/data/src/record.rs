@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::demographics::Demographics;
 pub use crate::phi::{Phi, SampleRef, show_paths};
 use crate::source::phantom::PhantomKey;
 
@@ -59,6 +60,8 @@ pub struct Study {
     pub labels: Vec<Option<bool>>,
     /// The view (PA, AP, L, ...), empty where unknown.
     pub view: String,
+    /// Sex and age band of the patient, where known.
+    pub demographics: Demographics,
     /// Part of the data.
     pub split: Split,
     /// Row of the manifest (1 = first data row) or index of the phantom, for messages.

@@ -106,6 +106,7 @@ pub fn fraction_by_patient(studies: &[Study], fraction: f64, seed: u64) -> Vec<u
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::demographics::Demographics;
     use crate::record::Phi;
 
     fn study(patient: usize, row: usize) -> Study {
@@ -116,6 +117,7 @@ mod tests {
             sentences: Vec::new(),
             labels: Vec::new(),
             view: String::new(),
+            demographics: Demographics::default(),
             split: Split::Train,
             row,
         }

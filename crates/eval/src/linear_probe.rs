@@ -193,11 +193,14 @@ impl Standard {
 pub struct Probed {
     /// The best score on the validation images; more is better.
     pub validation: f64,
+    /// Scores of the validation images, `[K][N]`.
+    pub validate: Vec<Vec<f32>>,
     /// Scores of the test images, `[K][N]`.
     pub scores: Vec<Vec<f32>>,
 }
 
-/// Logits of a linear layer that is fitted on `train`: keeps the epoch with the best score on `validate`, and scores `test`.
+/// Logits of a linear layer that is fitted on `train`: keeps the epoch with the best score on `validate`, and scores both
+/// `validate` and `test`.
 ///
 /// # Errors
 /// If the validation data do not have both labels of any class, or no epoch is asked for.
@@ -210,12 +213,14 @@ pub fn probe_scores(
 ) -> Result<Probed> {
     if !config.standardise {
         let (validation, head) = fit(train, validate, config, device)?;
-        return Ok(Probed { validation, scores: test.scores(&head, device) });
+        let [validate, scores] = [validate, test].map(|set| set.scores(&head, device));
+        return Ok(Probed { validation, validate, scores });
     }
     let standard = Standard::of(train);
     let [of_train, of_validate, of_test] = [train, validate, test].map(|set| standard.apply(set.features));
     let (validation, head) = fit(&train.with(&of_train), &validate.with(&of_validate), config, device)?;
-    Ok(Probed { validation, scores: test.with(&of_test).scores(&head, device) })
+    let scores = |set: &ProbeSet<'_>, features: &[f32]| set.with(features).scores(&head, device);
+    Ok(Probed { validation, validate: scores(validate, &of_validate), scores: scores(test, &of_test) })
 }
 
 /// AUROC of [`probe_scores`].

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use data::demographics::Demographics;
 use data::error::DataError;
 use data::fsx;
 use data::image::Plane;
@@ -102,6 +103,7 @@ pub(crate) fn decode(chunk: &[Listed], preprocess: &Preprocess) -> Vec<Result<Pl
         sentences: Vec::new(),
         labels: Vec::new(),
         view: String::new(),
+        demographics: Demographics::default(),
         split: Split::Test,
         row: image.row,
     };

@@ -21,14 +21,21 @@ pub fn table(figures: &Value) -> String {
     table.to_string()
 }
 
+/// A shape, or the same figure of several repetitions.
+fn list(values: &Value) -> String {
+    let values: Vec<&Value> = values.as_array().into_iter().flatten().collect();
+    let texts = |text: fn(&Value) -> String| values.iter().map(|value| text(value)).collect::<Vec<_>>();
+    if values.iter().any(|value| value.is_f64()) {
+        texts(|value| value.as_f64().map_or_else(|| "-".to_owned(), number)).join(", ")
+    } else {
+        texts(Value::to_string).join(" x ")
+    }
+}
+
 fn rows(table: &mut Table, path: &str, value: &Value) {
     let Some(object) = value.as_object() else {
         let text = match value.as_f64() {
-            // A shape.
-            None if value.is_array() => {
-                let sides: Vec<String> = value.as_array().into_iter().flatten().map(Value::to_string).collect();
-                sides.join(" x ")
-            }
+            None if value.is_array() => list(value),
             Some(bytes) if path.ends_with("_bytes") => format!("{:.2} GiB", bytes / f64::from(1 << 30)),
             Some(plain) => number(plain),
             None => "-".to_owned(),

@@ -157,6 +157,7 @@ fn labels_field(classes: &[String], labels: &[Option<bool>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::demographics::Demographics;
     use crate::record::Phi;
 
     #[test]
@@ -185,6 +186,7 @@ mod tests {
             sentences: sentences.iter().map(|&s| Phi::new(s.to_owned())).collect(),
             labels: Vec::new(),
             view: String::new(),
+            demographics: Demographics::default(),
             split: Split::Train,
             row: 1,
         };

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use super::pairs_csv::PairsConfig;
+use crate::demographics::Demographics;
 use crate::error::RowFaultKind;
 use crate::record::{ImageSource, Phi, SampleRef, Split, Study};
 use crate::report::counts::TextCounts;
@@ -16,6 +17,7 @@ pub(crate) struct Picture {
     pub(super) patient: String,
     pub(super) study: String,
     pub(super) view: String,
+    pub(super) demographics: Demographics,
     /// Names in the list of labels and whether each is present.
     pub(super) findings: Vec<(String, bool)>,
     /// Whether every name of the list has a sign: then the list says nothing about other names.
@@ -117,6 +119,10 @@ fn study_of(
     let study_id = if first.study.is_empty() { format!("row {row}") } else { first.study.clone() };
     let patient_id = first.patient_id();
     let view = members.iter().map(|m| &m.view).find(|view| !view.is_empty()).cloned().unwrap_or_default();
+    let demographics = Demographics {
+        sex: members.iter().find_map(|m| m.demographics.sex),
+        age: members.iter().find_map(|m| m.demographics.age),
+    };
     let sentences = config.text.sentences(text).into_iter().map(|s| Phi::new(s.to_owned())).collect();
     Some(Study {
         patient_id: Phi::new(patient_id),
@@ -124,6 +130,7 @@ fn study_of(
         sentences,
         labels,
         view,
+        demographics,
         split,
         row,
         images: members.into_iter().map(|m| ImageSource::File(Phi::new(m.path))).collect(),

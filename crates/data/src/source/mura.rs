@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::parts::Parts;
 use super::table::{Listing, Row, Table};
+use crate::demographics::Demographics;
 use crate::error::{DataError, Result, RowFaultKind};
 use crate::fsx::Folder;
 use crate::record::{Dataset, ImageSource, Phi, Split, Study};
@@ -206,6 +207,7 @@ fn study(place: &Place, label: Option<bool>, split: Split, row: usize) -> Study 
         sentences: Vec::new(),
         labels: vec![Some(label.unwrap_or(place.abnormal))],
         view: String::new(),
+        demographics: Demographics::default(),
         split,
         row,
     }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use super::grouping::Picture;
 use super::grouping::group;
 use super::table::{Listing, Row, Table};
+use crate::demographics::{AgeBand, Demographics, Sex};
 use crate::error::{DataError, PathFault, Result, RowFault, RowFaultKind};
 use crate::fsx::Folder;
 use crate::record::{Dataset, Split};
@@ -36,6 +37,9 @@ pub struct PairsColumns {
     pub study: String,
     /// View (PA, AP, L, ...).
     pub view: String,
+    /// What is told of the patient. Evaluations name these columns, recipes do not: nothing is trained on them.
+    #[serde(skip)]
+    pub demographics: Box<DemographicColumns>,
     /// Part of the data: `train`, `validate` (also `valid`, `val`, `dev`) or `test`.
     pub split: String,
 }
@@ -50,8 +54,24 @@ impl Default for PairsColumns {
             patient: name("patient_id"),
             study: name("study_id"),
             view: name("view"),
+            demographics: Box::default(),
             split: name("split"),
         }
+    }
+}
+
+/// Names of the columns of [`Demographics`]; what they hold and is not understood counts as unknown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DemographicColumns {
+    /// Sex, as [`Sex::parse`] reads it.
+    pub sex: String,
+    /// Age, as [`AgeBand::parse`] reads it.
+    pub age: String,
+}
+
+impl Default for DemographicColumns {
+    fn default() -> Self {
+        Self { sex: "sex".to_owned(), age: "age".to_owned() }
     }
 }
 
@@ -100,6 +120,8 @@ struct Positions {
     patient: Option<usize>,
     study: Option<usize>,
     view: Option<usize>,
+    sex: Option<usize>,
+    age: Option<usize>,
     split: Option<usize>,
     label_columns: Vec<usize>,
 }
@@ -116,11 +138,13 @@ impl Positions {
         let patient = optional(&columns.patient, &usual.patient, "columns.patient")?;
         let study = optional(&columns.study, &usual.study, "columns.study")?;
         let view = optional(&columns.view, &usual.view, "columns.view")?;
+        let sex = optional(&columns.demographics.sex, &usual.demographics.sex, "columns.sex")?;
+        let age = optional(&columns.demographics.age, &usual.demographics.age, "columns.age")?;
         let split = optional(&columns.split, &usual.split, "columns.split")?;
         let image = table.require(&columns.image, "columns.image")?;
         let label_columns =
             config.label_columns.iter().map(|name| table.require(name, "label_columns")).collect::<Result<_>>()?;
-        Ok(Self { image, text, labels, patient, study, view, split, label_columns })
+        Ok(Self { image, text, labels, patient, study, view, sex, age, split, label_columns })
     }
 }
 
@@ -293,6 +317,7 @@ fn picture(table: &mut Table, positions: &Positions, config: &PairsConfig, row: 
         patient: field(positions.patient).to_owned(),
         study: field(positions.study).to_owned(),
         view: field(positions.view).to_owned(),
+        demographics: Demographics { sex: Sex::parse(field(positions.sex)), age: AgeBand::parse(field(positions.age)) },
         findings,
         signed,
         labels: flags,

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use super::pairs_csv::PairsColumns;
 use super::table::{Listing, Row, Table};
+use crate::demographics::Demographics;
 use crate::error::{DataError, Result, RowFaultKind};
 use crate::fsx::Folder;
 use crate::record::{Dataset, ImageSource, Phi, Split, Study};
@@ -130,6 +131,7 @@ fn images(
             images: vec![ImageSource::File(Phi::new(path))],
             sentences: Vec::new(),
             labels: Vec::new(),
+            demographics: Demographics::default(),
             view: String::new(),
             split: Split::Test,
             row: row.number,

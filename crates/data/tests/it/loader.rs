@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use data::batch::PairBatch;
+use data::demographics::Demographics;
 use data::error::DataError;
 use data::image::augment::AugmentConfig;
 use data::image::{GrayImage, encode};
@@ -32,6 +33,7 @@ fn dataset(dir: &Path, studies: usize, broken: &[usize]) -> Dataset {
             sentences: (0..2).map(|k| Phi::new(format!("{} {}", WORDS[i % 8], "no ".repeat(1 + k)))).collect(),
             labels: vec![Some(i.is_multiple_of(2)), None],
             view: String::new(),
+            demographics: Demographics::default(),
             split: Split::Train,
             row: i + 1,
         }
@@ -212,6 +214,7 @@ fn many(dir: &Path, studies: usize, broken: &[usize]) -> Dataset {
         sentences: Vec::new(),
         labels: Vec::new(),
         view: String::new(),
+        demographics: Demographics::default(),
         split: Split::Train,
         row: i + 1,
     };

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
 use data::batch::PairBatch;
+use data::demographics::Demographics;
 use data::loader::{Loader, LoaderConfig, TopicSource};
 use data::pairing::labels::{Labels, NO_FINDING, NONE, OBSERVATIONS};
 use data::pairing::{Corpus, Fallback, PairingConfig, shared_patients};
@@ -126,6 +127,7 @@ fn what_takes_the_place_of_a_shared_finding_is_an_option() {
             sentences: Vec::new(),
             labels: labels.to_vec(),
             view: String::new(),
+            demographics: Demographics::default(),
             split: Split::Train,
             row: i,
         };

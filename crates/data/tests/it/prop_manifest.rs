@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use data::demographics::Demographics;
 use data::error::DataError;
 use data::record::{Dataset, ImageSource, Phi, Split, Study};
 use data::report::{TextRules, sentences};
@@ -205,6 +206,7 @@ fn dataset(draws: &mut Stream) -> Dataset {
             sentences: sentences::split(&report).into_iter().map(|s| Phi::new(s.to_owned())).collect(),
             labels,
             view: "AP".to_owned(),
+            demographics: Demographics::default(),
             split: pick(draws, &[Split::Train, Split::Validate, Split::Test]),
             row: i + 1,
         }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use data::demographics::Demographics;
 use data::record::{Dataset, Phi, Split, Study};
 use data::rng::Stream;
 use data::split::{SplitConfig, check_leaks, fraction_by_patient, split_by_patient};
@@ -22,6 +23,7 @@ fn dataset(patients: &[usize]) -> Dataset {
         sentences: Vec::new(),
         labels: Vec::new(),
         view: String::new(),
+        demographics: Demographics::default(),
         split: Split::Train,
         row: i + 1,
     };

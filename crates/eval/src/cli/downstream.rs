@@ -4,20 +4,23 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use data::error::DataError;
+use data::fsx;
+use data::source::parts::Parts;
 use engine::checkpoint::{self, Checkpoint};
 use engine::run_dir::RunDir;
 use model::head::label_kind::LabelKind;
 use serde_json::{Map, Value, json};
 
 use super::compute::Compute;
-use crate::downstream::Repetitions;
 use crate::downstream::fine_tune::{FineTuneConfig, FineTuneTask};
 use crate::downstream::labelled::{Labelled, LabelledConfig};
 use crate::downstream::probe::{ProbeTask, RATES};
 use crate::downstream::protocol::Protocol;
+use crate::downstream::{Repetitions, card};
 use crate::error::Result;
 use crate::linear_probe::ProbeConfig;
 use crate::metric::Bootstrap;
+use crate::report::{ReportData, ReportOptions, run_report};
 use crate::tasks::Tools;
 use crate::zero_shot::task::Against;
 
@@ -55,6 +58,13 @@ struct LabelledArgs {
     /// Column with the patient; default: `patient_id`. No patient is in two parts, and intervals resample patients.
     #[arg(long, requires = "data")]
     patient_column: Option<String>,
+    /// Column with the sex (F, M); default: `sex`. With the age and the view it parts the test images into subgroups, and
+    /// each that has both labels gets an AUROC of its own.
+    #[arg(long, requires = "data")]
+    sex_column: Option<String>,
+    /// Column with the age in years; default: `age`. Bands: below 18, 18 to 39, 40 to 59, 60 to 79, 80 and more.
+    #[arg(long, requires = "data")]
+    age_column: Option<String>,
     /// Column that parts the test images, such as `view`: also prints the mean of the AUROC within each of its values that
     /// has both labels. Blank fields are left out of it.
     #[arg(long, requires = "data")]
@@ -118,6 +128,8 @@ impl LabelledArgs {
             classes: self.classes.iter().map(|class| class.trim().to_owned()).collect(),
             negative: self.negative.clone(),
             patient_column: self.patient_column.clone(),
+            sex_column: self.sex_column.clone(),
+            age_column: self.age_column.clone(),
             stratify: self.stratify.clone(),
             image_root: self.image_root.clone(),
             kind: self.kind(),
@@ -175,7 +187,38 @@ impl LabelledArgs {
         if self.json {
             return format!("{figures:#}\n");
         }
-        format!("{}\nTested on {}; no patient is in two parts.\n", crate::show::table(figures), labelled.tested_on)
+        let table = crate::show::table(&brief(figures));
+        format!("{table}\nTested on {}; no patient is in two parts.\n{HIDDEN}\n", labelled.tested_on)
+    }
+}
+
+/// What the table leaves to the JSON.
+const HIDDEN: &str = "Thresholds come from the validation part. --json adds brier, ece and subgroups by class, and the bins \
+                      of reliability diagrams.";
+
+/// The figures of a table: without bins, and with means alone where every class would add lines.
+fn brief(figures: &Value) -> Value {
+    let mut brief = figures.clone();
+    let Some(test) = brief["test"].as_object_mut() else { return brief };
+    shorten(test);
+    let shares = test.iter_mut().filter(|(name, _)| name.starts_with("fraction_"));
+    shares.filter_map(|(_, figures)| figures.as_object_mut()).for_each(shorten);
+    brief
+}
+
+fn shorten(figures: &mut Map<String, Value>) {
+    figures.shift_remove("reliability");
+    for name in ["brier", "ece"] {
+        figures.get_mut(name).map(without_classes);
+    }
+    let attributes = figures.get_mut("subgroups").and_then(Value::as_object_mut);
+    let groups = attributes.into_iter().flat_map(Map::values_mut).filter_map(Value::as_object_mut);
+    groups.flat_map(Map::values_mut).for_each(without_classes);
+}
+
+fn without_classes(figure: &mut Value) {
+    if let Some(figure) = figure.as_object_mut() {
+        figure.shift_remove("per_class");
     }
 }
 
@@ -207,7 +250,7 @@ impl ProbeArgs {
         };
         protocol.max_epochs = self.epochs.unwrap_or(protocol.max_epochs);
         let rates = if self.lr.is_empty() { rates } else { self.lr.clone() };
-        let task = ProbeTask { repetitions, rates, protocol, stratify: args.stratify.is_some() };
+        let task = ProbeTask { repetitions, rates, protocol, stratify: args.stratify.clone() };
         let figures = LabelledArgs::figures(&labelled, &task.run(&checkpoint, &baselines, &labelled, &tools)?);
         Ok(args.print(&labelled, &figures))
     }
@@ -219,9 +262,9 @@ impl ProbeArgs {
 pub(super) struct FineTuneArgs {
     #[command(flatten)]
     labelled: LabelledArgs,
-    /// New folder for the classifier, model.safetensors, and its figures, eval.json; of several seeds and shares of the
-    /// labels, the classifier with the best validation score. Both are written at the end: one that is stopped before starts
-    /// again.
+    /// New folder for the classifier, model.safetensors, its figures, eval.json, its card for people, CARD.md, and a report,
+    /// report.html; of several seeds and shares of the labels, the classifier with the best validation score. All are written
+    /// at the end: one that is stopped before starts again.
     #[arg(long)]
     out: Option<PathBuf>,
     /// Learning rate of all parameters; default: 0.0001.
@@ -288,13 +331,25 @@ impl FineTuneArgs {
         let labelled = args.labelled()?;
         // Refused now rather than after hours of training.
         let out = self.out.as_deref().map(RunDir::create).transpose()?;
-        let task = FineTuneTask { repetitions, protocol: self.protocol(), stratify: args.stratify.is_some() };
+        let stratify = args.stratify.clone();
+        let task = FineTuneTask { repetitions, protocol: self.protocol(), stratify };
         let tuned = task.run(&checkpoint, &baselines, &labelled, &tools)?;
         let figures = LabelledArgs::figures(&labelled, &tuned.figures);
         if let Some(out) = out {
             checkpoint::save(&out.model(), &tuned.model, &tuned.card)?;
             out.write_eval(&figures)?;
+            let card = card::markdown(&tuned.card, &labelled, &tuned.figures);
+            fsx::write_atomic(&out.path().join("CARD.md"), card.as_bytes())?;
+            let shown = ReportOptions { data: Some(data(labelled.clone())), ..ReportOptions::default() };
+            let report = run_report(out.path(), &shown, &tools)?;
+            fsx::write_atomic(&out.path().join("report.html"), report.as_bytes())?;
         }
         Ok(args.print(&labelled, &figures))
     }
+}
+
+/// What the report of a classifier is drawn from.
+fn data(labelled: Labelled) -> ReportData {
+    let Labelled { train, validate, test, .. } = labelled;
+    ReportData { unseen: test.clone(), parts: Parts { train, validate, test, categories: None } }
 }

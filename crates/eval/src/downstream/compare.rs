@@ -2,14 +2,14 @@
 
 use serde_json::{Map, Value, json};
 
-use super::figures::Scores;
+use super::figures::Scored;
 use super::judge::Judge;
 use crate::error::Result;
 use crate::metric::Bootstrap;
 use crate::zero_shot::task::Against;
 
-/// Logits of the test part by share of the labels, then by repetition.
-pub(super) type ByFraction = Vec<Vec<Scores>>;
+/// Logits by share of the labels, then by repetition.
+pub(super) type ByFraction = Vec<Vec<Scored>>;
 
 /// Under which names the figures of others and the differences to them stand: `random_init` and `paired_difference` of random
 /// weights; `baseline` and `baseline_difference` of weights, from the second on with their number.
@@ -40,7 +40,7 @@ pub(super) fn figures(
     for (place, fraction) in fractions.iter().enumerate() {
         let mut figures = judge.figures(&trained[place], bootstrap)?;
         for ((name, difference), (_, other)) in names.iter().zip(others) {
-            figures.insert(name.clone(), json!(judge.figures(&other[place], bootstrap)?));
+            figures.insert(name.clone(), json!(judge.areas(&other[place], bootstrap)?));
             figures.insert(difference.clone(), judge.difference(&trained[place], &other[place], bootstrap)?);
         }
         if fractions.len() == 1 {

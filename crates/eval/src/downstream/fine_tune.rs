@@ -31,7 +31,7 @@ use serde_json::{Map, Value};
 use super::Repetitions;
 use super::compare::{self, ByFraction};
 use super::criterion::Criterion;
-use super::figures::Scores;
+use super::figures::{Scored, Scores};
 use super::judge::Judge;
 use super::labelled::Labelled;
 use crate::embed::map_images;
@@ -113,8 +113,8 @@ pub struct FineTuneTask {
     pub repetitions: Vec<Repetitions>,
     /// The protocol.
     pub protocol: FineTuneConfig,
-    /// Whether the test images have strata.
-    pub stratify: bool,
+    /// Column that holds the strata of the test images, if they have any.
+    pub stratify: Option<String>,
 }
 
 impl FineTuneTask {
@@ -132,7 +132,7 @@ impl FineTuneTask {
     ) -> Result<FineTuned> {
         self.protocol.check()?;
         let draws: Vec<Draws> = self.repetitions.iter().map(|r| r.draws(&labelled.train)).collect::<Result<_>>()?;
-        let judge = Judge::new(labelled, self.stratify)?;
+        let judge = Judge::new(labelled, self.stratify.as_deref())?;
         check_validation(&labelled.validate)?;
         let all = Trainings { task: self, labelled, draws: &draws, tools };
         let own = Initial { label: "", checkpoint, random: false };
@@ -202,13 +202,11 @@ impl Trainings<'_> {
             for (seed, studies) in draws {
                 let chosen = studies.iter().map(|&study| labelled.train.studies[study].clone()).collect();
                 let train = Dataset { studies: chosen, ..labelled.train.clone() };
-                let (score, model) = self.train(initial, &train, *seed)?;
+                let Best { score, validate, model } = self.train(initial, &train, *seed)?;
                 tracing::info!(seed, images = train.studies.len(), validation = score, "best epoch");
-                repetitions.push(
-                    tools.progress("test", opened.images.len(), |tick| {
-                        scores(&model, &opened, preprocess, tools, tick)
-                    })?,
-                );
+                let test = tools
+                    .progress("test", opened.images.len(), |tick| scores(&model, &opened, preprocess, tools, tick))?;
+                repetitions.push(Scored { validate, test });
                 if best.as_ref().is_none_or(|(highest, _)| score > *highest) {
                     best = Some((score, model));
                 }
@@ -218,8 +216,8 @@ impl Trainings<'_> {
         Ok((all, best))
     }
 
-    /// One repetition: the best validation score and the classifier that has it.
-    fn train(&self, initial: &Initial<'_>, train: &Dataset, seed: u64) -> Result<(f64, ImageClassifier)> {
+    /// One repetition.
+    fn train(&self, initial: &Initial<'_>, train: &Dataset, seed: u64) -> Result<Best> {
         let (protocol, tools, kind) = (&self.task.protocol, self.tools, self.labelled.kind);
         let preprocess = &padded(initial.checkpoint);
         let loader = protocol.loader(train, preprocess, seed)?;
@@ -390,13 +388,22 @@ struct Watch<'a> {
     kind: LabelKind,
     preprocess: Preprocess,
     tools: &'a Tools,
-    best: Option<(f64, ImageClassifier)>,
+    best: Option<Best>,
+}
+
+/// The epoch with the best validation score so far.
+struct Best {
+    /// The score; more is better.
+    score: f64,
+    /// Logits of the validation images.
+    validate: Scores,
+    model: ImageClassifier,
 }
 
 impl Observer<Supervised> for Watch<'_> {
     fn on_step(&mut self, report: &StepReport) -> engine::Result<()> {
         let name = self.criterion.name();
-        let best = |(score, _): &(f64, ImageClassifier)| format!("  validation {name} {:.3}", score.abs());
+        let best = |best: &Best| format!("  validation {name} {:.3}", best.score.abs());
         let best = self.best.as_ref().map_or_else(String::new, best);
         let message = format!(
             "loss {:.3}  {:.0} images/s{best}",
@@ -409,13 +416,13 @@ impl Observer<Supervised> for Watch<'_> {
 
     /// One minus the score: what is lower is better.
     fn validate(&mut self, objective: &Supervised, step: u64) -> engine::Result<f64> {
-        let score = scores(&objective.model, self.validate, &self.preprocess, self.tools, &|_| Ok(()))
-            .and_then(|scores| self.criterion.score(self.kind, self.labels, &scores))
-            .map_err(|error| in_engine(error, step))?;
+        let scored = scores(&objective.model, self.validate, &self.preprocess, self.tools, &|_| Ok(()))
+            .and_then(|scores| Ok((self.criterion.score(self.kind, self.labels, &scores)?, scores)));
+        let (score, validate) = scored.map_err(|error| in_engine(error, step))?;
         // Asked for before training began.
         let score = score.unwrap_or(0.0);
-        if self.best.as_ref().is_none_or(|(best, _)| score > *best) {
-            self.best = Some((score, objective.model.clone()));
+        if self.best.as_ref().is_none_or(|best| score > best.score) {
+            self.best = Some(Best { score, validate, model: objective.model.clone() });
         }
         tracing::debug!(step, validation = score, "epoch ended");
         Ok(1.0 - score)

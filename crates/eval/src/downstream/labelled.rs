@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use data::error::DataError;
 use data::record::{Dataset, Phi, Split, Study};
-use data::source::pairs_csv::{self, PairsColumns, PairsConfig};
+use data::source::pairs_csv::{self, DemographicColumns, PairsColumns, PairsConfig};
 use data::source::parts::PhantomSource;
 use data::split::{SplitConfig, check_leaks, split_by_patient};
 use model::head::label_kind::LabelKind;
@@ -32,6 +32,10 @@ pub struct LabelledConfig {
     pub negative: Option<String>,
     /// Column with the patient.
     pub patient_column: Option<String>,
+    /// Column with the sex.
+    pub sex_column: Option<String>,
+    /// Column with the age.
+    pub age_column: Option<String>,
     /// Column whose values part the test images into strata.
     pub stratify: Option<String>,
     /// Folder that image paths are relative to; absent: that of the CSV.
@@ -57,8 +61,17 @@ pub struct Labelled {
     pub tested_on: String,
     /// How the classes relate.
     pub kind: LabelKind,
-    /// Test images of each study, where they are scored together.
-    pub test_studies: Option<Vec<Vec<usize>>>,
+    /// Images of each study, where they are scored together.
+    pub studies: Option<Studies>,
+}
+
+/// Images of each study of two parts, as places in the part.
+#[derive(Debug, Clone)]
+pub struct Studies {
+    /// Of the validation part.
+    pub validate: Vec<Vec<usize>>,
+    /// Of the test part.
+    pub test: Vec<Vec<usize>>,
 }
 
 impl LabelledConfig {
@@ -66,7 +79,7 @@ impl LabelledConfig {
     ///
     /// # Errors
     /// As [`pairs_csv::read`]; settings that contradict each other, a class or a negative that never occurs, a column of
-    /// strata that is blank everywhere, and a part without images.
+    /// strata, sex or age that says nothing, and a part without images.
     pub fn read(&self) -> Result<Labelled> {
         let Some(file) = &self.data else {
             let mut labelled = phantoms();
@@ -91,15 +104,11 @@ impl LabelledConfig {
             parts(&all, by.to_owned())
         };
         check_parts(&labelled)?;
-        if let Some(column) = &self.stratify
-            && labelled.test.studies.iter().all(|study| study.view.is_empty())
-        {
-            let what = format!("column \"{column}\" says nothing of the test images: name another with --stratify");
-            return Err(EvalError::Unfit { data: labelled.test.name, what });
-        }
+        self.check_columns(&labelled.test)?;
         labelled.kind = self.kind;
         if self.study_level {
-            labelled.test_studies = Some(studies_of(&labelled.test)?);
+            labelled.studies =
+                Some(Studies { validate: studies_of(&labelled.validate)?, test: studies_of(&labelled.test)? });
         }
         for part in [&mut labelled.train, &mut labelled.validate, &mut labelled.test] {
             // An image is a sample of its own: the loader need not keep those of one study apart.
@@ -107,6 +116,25 @@ impl LabelledConfig {
         }
         tell(&labelled);
         Ok(labelled)
+    }
+
+    /// Makes sure that the columns which part the test images say something of them.
+    fn check_columns(&self, test: &Dataset) -> Result<()> {
+        let any = |is_told: fn(&Study) -> bool| test.studies.iter().any(is_told);
+        let named = [
+            (&self.stratify, "--stratify", any(|study| !study.view.is_empty())),
+            (&self.sex_column, "--sex-column", any(|study| study.demographics.sex.is_some())),
+            (&self.age_column, "--age-column", any(|study| study.demographics.age.is_some())),
+        ];
+        for (column, option, is_told) in named {
+            if let Some(column) = column
+                && !is_told
+            {
+                let what = format!("column \"{column}\" says nothing of the test images: name another with {option}");
+                return Err(EvalError::Unfit { data: test.name.clone(), what });
+            }
+        }
+        Ok(())
     }
 
     /// Whether labels stand in one column of lists.
@@ -134,6 +162,10 @@ impl LabelledConfig {
             labels: or(&list_column, usual.labels),
             view: or(&self.stratify, usual.view),
             study: or(&self.study_column, usual.study),
+            demographics: Box::new(DemographicColumns {
+                sex: or(&self.sex_column, usual.demographics.sex),
+                age: or(&self.age_column, usual.demographics.age),
+            }),
             ..PairsColumns::default()
         };
         let mut wanted = classes.unwrap_or(&self.classes).to_vec();
@@ -238,8 +270,8 @@ impl LabelledConfig {
 fn phantoms() -> Labelled {
     let parts = PhantomSource::default().parts();
     let tested_on = "phantoms that are in no other part".to_owned();
-    let (kind, test_studies) = (LabelKind::default(), None);
-    Labelled { train: parts.train, validate: parts.validate, test: parts.test, tested_on, kind, test_studies }
+    let (kind, studies) = (LabelKind::default(), None);
+    Labelled { train: parts.train, validate: parts.validate, test: parts.test, tested_on, kind, studies }
 }
 
 /// Takes the studies of patients that are tested on, and of a test part of its own, out of what is trained on.
@@ -284,7 +316,7 @@ fn parts(all: &Dataset, tested_on: String) -> Labelled {
         test: part(Split::Test),
         tested_on,
         kind: LabelKind::default(),
-        test_studies: None,
+        studies: None,
     }
 }
 

@@ -7,12 +7,14 @@
 pub mod card;
 mod compare;
 pub mod criterion;
+mod decisions;
 pub mod figures;
 pub mod fine_tune;
 pub mod judge;
 pub mod labelled;
 pub mod probe;
 pub mod protocol;
+mod subgroups;
 
 use data::error::DataError;
 use data::record::Dataset;

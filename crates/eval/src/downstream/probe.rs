@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::Repetitions;
 use super::compare::{self, ByFraction};
-use super::figures::Scores;
+use super::figures::Scored;
 use super::judge::Judge;
 use super::labelled::Labelled;
 use crate::error::Result;
@@ -31,8 +31,8 @@ pub struct ProbeTask {
     pub rates: Vec<f64>,
     /// The rest of the protocol; its rate, seed and kind are not used.
     pub protocol: ProbeConfig,
-    /// Whether the test images have strata.
-    pub stratify: bool,
+    /// Column that holds the strata of the test images, if they have any.
+    pub stratify: Option<String>,
 }
 
 impl ProbeTask {
@@ -58,7 +58,7 @@ impl ProbeTask {
             return Err(DataError::Setting { key: "--epochs", value, why: "use at least 1" }.into());
         }
         let draws: Vec<Draws> = self.repetitions.iter().map(|r| r.draws(&labelled.train)).collect::<Result<_>>()?;
-        let judge = Judge::new(labelled, self.stratify)?;
+        let judge = Judge::new(labelled, self.stratify.as_deref())?;
         let all = Probes { task: self, labelled, draws: &draws, tools };
         let trained = all.of_weights("features", checkpoint)?;
         let mut others = vec![(&Against::Random, all.of_random(checkpoint)?)];
@@ -112,8 +112,8 @@ impl Probes<'_> {
         Ok(found)
     }
 
-    /// Logits of the test images by the best of the learning rates.
-    fn fit(&self, featured: &Featured<'_>, draw: &(u64, Vec<usize>)) -> Result<Scores> {
+    /// Logits of the validation and the test images by the best of the learning rates.
+    fn fit(&self, featured: &Featured<'_>, draw: &(u64, Vec<usize>)) -> Result<Scored> {
         let (task, tools) = (self.task, self.tools);
         let (seed, studies) = draw;
         let [all, validate, test] = featured.sets();
@@ -136,6 +136,10 @@ impl Probes<'_> {
             }
             Ok(())
         })?;
-        Ok(best.map(|best| best.scores).unwrap_or_default())
+        let best = best.ok_or_else(|| {
+            let (key, value) = ("--lr", String::new());
+            DataError::Setting { key, value, why: "name at least one learning rate" }
+        })?;
+        Ok(Scored { validate: best.validate, test: best.scores })
     }
 }

@@ -1,7 +1,8 @@
-//! The same figures within views: a model that only tells views apart is found out here.
+//! The same figures within views, sexes and age bands: a model that only tells views apart is found out here.
 
 use std::collections::BTreeMap;
 
+use data::record::Study;
 use engine::table::{interval, number};
 use maud::{Markup, html};
 
@@ -12,12 +13,14 @@ use crate::error::Result;
 use crate::metric::{Interval, SortedScores, macro_auroc_interval};
 use crate::tasks::Tools;
 
+/// Groups of an attribute at most: a column with more values parts the images into no subgroups.
+const MOST: usize = 12;
 /// Groups smaller than this are marked: their intervals say little.
 const SMALL: usize = 30;
 
 pub(super) fn drawn_section(subject: &Subject, tools: &Tools) -> Result<Option<Section>> {
     let groups = groups(subject);
-    if groups.len() < 2 {
+    if groups.is_empty() {
         return Ok(None);
     }
     let mut body = Vec::new();
@@ -36,7 +39,7 @@ pub(super) fn drawn_section(subject: &Subject, tools: &Tools) -> Result<Option<S
             }
         }
         if !rows.is_empty() {
-            let head = ["view", "images", "macro AUROC", "95 % interval", ""];
+            let head = ["group", "images", "macro AUROC", "95 % interval", ""];
             body.push(html! { h3 { (scored.task) } (table(&head, &[1, 2], &rows)) });
         }
     }
@@ -45,16 +48,27 @@ pub(super) fn drawn_section(subject: &Subject, tools: &Tools) -> Result<Option<S
     Ok((!body.is_empty()).then(|| section("subgroups", "Subgroups", whole)))
 }
 
-/// Rows of the test images by view, where it is known.
-fn groups(subject: &Subject) -> BTreeMap<String, Vec<usize>> {
-    let mut groups: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-    for (row, &study) in subject.study_of.iter().enumerate() {
-        let view = &subject.test.studies[study].view;
-        if !view.is_empty() {
-            groups.entry(view.clone()).or_default().push(row);
+/// Rows of the test images by view, sex and age band, where these are known; attributes that all share are left out.
+fn groups(subject: &Subject) -> Vec<(String, Vec<usize>)> {
+    let mut all = Vec::new();
+    let of_attribute = |name: &str, group: &dyn Fn(&Study) -> Option<(usize, String)>| {
+        let mut groups: BTreeMap<(usize, String), Vec<usize>> = BTreeMap::new();
+        for (row, &study) in subject.study_of.iter().enumerate() {
+            if let Some(key) = group(&subject.test.studies[study]) {
+                groups.entry(key).or_default().push(row);
+            }
         }
-    }
-    groups
+        let several = (2..=MOST).contains(&groups.len());
+        let named = groups.into_iter().map(|((_, group), rows)| (format!("{name} {group}"), rows));
+        if several { named.collect() } else { Vec::new() }
+    };
+    all.extend(of_attribute("view", &|study| {
+        Some((0, study.view.trim().to_owned())).filter(|(_, view)| !view.is_empty())
+    }));
+    all.extend(of_attribute("sex", &|study| study.demographics.sex.map(|sex| (0, sex.name().to_owned()))));
+    // In the order of the bands, not of their names.
+    all.extend(of_attribute("age", &|study| study.demographics.age.map(|age| (age as usize, age.name().to_owned()))));
+    all
 }
 
 fn within(subject: &Subject, scored: &Scored, members: &[usize], tools: &Tools) -> Result<Interval> {

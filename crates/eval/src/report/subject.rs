@@ -19,7 +19,7 @@ use crate::linear_probe::{ProbeConfig, probe_scores};
 use crate::metric::Clusters;
 use crate::pointing;
 use crate::ranking::{Embeddings, rank};
-use crate::tasks::{Featured, ProbeParts, Tools, Towers};
+use crate::tasks::{Featured, ProbeParts, Tools, Towers, columns_of};
 use crate::zero_shot::matching::{self, compared};
 
 /// Training studies whose labels the probe of a report sees at most, spread evenly: a report takes seconds.
@@ -204,8 +204,8 @@ impl Subject {
             self.place(test.images);
         }
         let config = ProbeConfig { lr: 3e-3, max_epochs: 60, ..ProbeConfig::default() };
-        let logits = probe_scores(&train, &validate, &test, &config, &tools.device)?.scores;
-        self.scored.push(self.probabilities("Linear probe", self.test.classes.clone(), logits));
+        let odds = probe_scores(&train, &validate, &test, &config, &tools.device)?.scores;
+        self.scored.push(self.probabilities("Linear probe", self.test.classes.clone(), odds));
         Ok(())
     }
 
@@ -219,19 +219,20 @@ impl Subject {
             let (store, images) = (&opened.store, &opened.images);
             map_images(store, images, preprocess, tools.batch_size, &tools.device, tick, |x| model.forward(x))
         })?;
-        let logits = (0..width).map(|k| rows.chunks_exact(width).map(|row| row[k]).collect()).collect();
-        self.scored.push(self.probabilities("Classifier", checkpoint.card.classes.clone(), logits));
+        let kind = checkpoint.card.label_kind;
+        let odds = columns_of(width, rows.chunks_exact(width.max(1)).map(|row| kind.log_odds(row)));
+        self.scored.push(self.probabilities("Classifier", checkpoint.card.classes.clone(), odds));
         Ok(())
     }
 
-    /// Scores of classes that the data name, with those that it does not name left out.
-    fn probabilities(&self, task: &'static str, classes: Vec<String>, logits: Vec<Vec<f32>>) -> Scored {
+    /// Probabilities from log-odds of classes; one that the data do not name is left out.
+    fn probabilities(&self, task: &'static str, classes: Vec<String>, odds: Vec<Vec<f32>>) -> Scored {
         let mut scored =
             Scored { task, classes: Vec::new(), labels: Vec::new(), scores: Vec::new(), are_probabilities: true };
-        for (name, logits) in classes.into_iter().zip(logits) {
+        for (name, odds) in classes.into_iter().zip(odds) {
             if let Some(column) = self.test.classes.iter().position(|class| *class == name) {
                 scored.labels.push(self.labels_of(column));
-                scored.scores.push(logits.into_iter().map(|logit| 1.0 / (1.0 + (-logit).exp())).collect());
+                scored.scores.push(odds.into_iter().map(|odds| 1.0 / (1.0 + (-odds).exp())).collect());
                 scored.classes.push(name);
             }
         }

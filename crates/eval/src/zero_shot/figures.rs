@@ -270,6 +270,7 @@ fn strata(dataset: &Dataset, images: &[(usize, usize)]) -> Result<(Vec<String>, 
 
 #[cfg(test)]
 mod tests {
+    use data::demographics::Demographics;
     use data::prompt::Prompts;
     use data::record::{Phi, Split, Study};
 
@@ -285,6 +286,7 @@ mod tests {
             sentences: Vec::new(),
             labels: labels.to_vec(),
             view: (*view).to_owned(),
+            demographics: Demographics::default(),
             split: Split::Test,
             row,
         };

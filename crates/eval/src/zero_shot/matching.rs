@@ -116,6 +116,7 @@ fn any(labels: impl Iterator<Item = Option<bool>>) -> Option<bool> {
 
 #[cfg(test)]
 mod tests {
+    use data::demographics::Demographics;
     use data::prompt::PromptSet;
     use data::record::{Phi, Split, Study};
 
@@ -129,6 +130,7 @@ mod tests {
             sentences: Vec::new(),
             labels: labels.to_vec(),
             view: String::new(),
+            demographics: Demographics::default(),
             split: Split::Test,
             row,
         };

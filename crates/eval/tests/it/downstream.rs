@@ -85,7 +85,7 @@ fn write_weights_of(path: &Path, seed: u64) {
 /// Two images for each patient, in two views, and a CSV of them.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "grey values")]
 fn write_images(folder: &Path, name: &str, patients: std::ops::Range<usize>) {
-    let mut csv = "image_path,labels,patient_id,view\n".to_owned();
+    let mut csv = "image_path,labels,patient_id,view,sex,age\n".to_owned();
     data::fsx::create_dir_all(&folder.join("images")).unwrap();
     for patient in patients {
         for image in 0..2 {
@@ -102,7 +102,8 @@ fn write_images(folder: &Path, name: &str, patients: std::ops::Range<usize>) {
             let picture = png(&GrayImage { width: SIZE, height: SIZE, pixels }).unwrap();
             data::fsx::write_atomic(&folder.join(&file), &picture).unwrap();
             let labels = if square { "Mass|Square" } else { "No Finding" };
-            writeln!(csv, "{file},{labels},p{patient},{}", if lying { "AP" } else { "PA" }).unwrap();
+            let (view, sex) = (if lying { "AP" } else { "PA" }, if patient % 2 == 0 { "F" } else { "M" });
+            writeln!(csv, "{file},{labels},p{patient},{view},{sex},{}", 20 + patient).unwrap();
         }
     }
     data::fsx::write_atomic(&folder.join(format!("{name}.csv")), csv.as_bytes()).unwrap();
@@ -173,6 +174,30 @@ fn a_linear_probe_is_compared_with_random_weights() {
     assert_eq!(at(&figures, "test.auroc.macro"), at(&figures, "test.auroc.per_class.Square"));
     assert_eq!(at(&figures, "test.auroc.per_class").as_object().unwrap().len(), 1);
     assert_eq!(figures["data"]["test"]["images"], 40);
+    // Of the encoder alone: what its probabilities are worth, and on whom.
+    for name in ["auprc", "brier", "ece"] {
+        assert!(
+            (0.0..=1.0).contains(&value(&figures, &format!("test.{name}.per_class.Square"))),
+            "{name}: {figures:#}"
+        );
+    }
+    let random = at(&figures, "test.random_init").as_object().unwrap();
+    assert_eq!(random.keys().collect::<Vec<_>>(), ["auroc", "auroc_stratified"]);
+    let point = at(&figures, "test.operating_point.Square");
+    assert_eq!(point["thresholds"].as_array().unwrap().len(), 2);
+    for name in ["f1", "sensitivity", "specificity"] {
+        assert!((0.0..=1.0).contains(&value(&figures, &format!("test.operating_point.Square.{name}"))));
+    }
+    // Twice the 40 images, once for each seed.
+    let bins = at(&figures, "test.reliability.Square").as_array().unwrap();
+    assert_eq!(bins.iter().map(|bin| bin["count"].as_u64().unwrap()).sum::<u64>(), 80);
+    // Patients 40 to 59 are 60 to 79 years old: one band is no subgroup.
+    let subgroups = at(&figures, "test.subgroups").as_object().unwrap();
+    assert_eq!(subgroups.keys().collect::<Vec<_>>(), ["view", "sex"]);
+    for sex in ["female", "male"] {
+        assert_eq!(subgroups["sex"][sex]["patients"], 10);
+        value(&figures, &format!("test.subgroups.sex.{sex}.macro"));
+    }
     // Neither the size of batches nor a second call changes anything, another seed does.
     let again = of(&["--fraction", "0.8", "--batch-size", "7"]);
     for path in ["test.auroc.macro", "test.random_init.auroc_stratified.macro", "test.paired_difference.macro"] {
@@ -188,6 +213,12 @@ fn a_test_part_is_split_off_and_said() {
     let (table, log) = place.run(&[&["linear-probe", "--epochs", "2", "--resamples", "20"], &QUESTION[..]].concat());
     for text in ["test.auroc.macro", "test.random_init.auroc.macro", "Tested on patients that were split off"] {
         assert!(table.contains(text), "{text}: {table}");
+    }
+    for text in ["test.operating_point.Square.thresholds", "test.subgroups.sex.female.macro", "test.ece.macro"] {
+        assert!(table.contains(text), "{text}: {table}");
+    }
+    for text in ["reliability", "test.ece.per_class", "test.subgroups.sex.female.per_class"] {
+        assert!(!table.contains(&format!("{text}.")), "{text}: {table}");
     }
     assert!(log.contains("tested on patients that were split off; no patient is in two parts"), "{log}");
 }
@@ -205,7 +236,7 @@ fn fine_tuning_learns_and_its_classifier_predicts() {
 
     // One image that is none, one that is missing.
     let mut csv = std::fs::read_to_string(place.path("test.csv")).unwrap();
-    csv.push_str("images/broken.png,,,\nimages/absent.png,,,\n");
+    csv.push_str("images/broken.png,,,,,\nimages/absent.png,,,,,\n");
     data::fsx::write_atomic(&place.path("all.csv"), csv.as_bytes()).unwrap();
     data::fsx::write_atomic(&place.path("images/broken.png"), b"\x89PNG\r\n\x1a\n").unwrap();
     let predict = ["predict", "--weights", "tuned", "--images", "all.csv", "--out", "predictions.csv"];

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use data::demographics::{AgeBand, Demographics, Sex};
 use data::image::GrayImage;
 use data::image::encode::png;
 use data::record::{Dataset, Phi, Split, Study};
 use eval::downstream::Repetitions;
-use eval::downstream::figures::TestPart;
+use eval::downstream::figures::{Scored, TestPart};
 use eval::downstream::labelled::{Labelled, LabelledConfig};
 use eval::metric::Bootstrap;
 use serde_json::Value;
@@ -202,7 +203,7 @@ fn what_is_wrong_is_named_and_is_a_matter_of_settings() {
         assert!(refused(Repetitions { fraction, ..Repetitions::default() }).contains("--fraction"));
     }
     assert!(refused(Repetitions { seeds: 0, ..Repetitions::default() }).contains("--seeds"));
-    let error = TestPart::new(&labelled.test, false).unwrap_err();
+    let error = TestPart::new(&labelled.test, &labelled.validate, None).unwrap_err();
     assert!(error.exit_code() == 2 && error.to_string().contains("--test-data"), "{error}");
 }
 
@@ -217,26 +218,97 @@ fn figures_of_repetitions_are_means_and_differences_are_paired() {
         sentences: Vec::new(),
         labels: vec![Some(label)],
         view: view.to_owned(),
+        demographics: Demographics {
+            sex: Some(if row < 3 { Sex::Female } else { Sex::Male }),
+            age: Some(if label && row > 0 { AgeBand::From80 } else { AgeBand::From18 }),
+        },
         split: Split::Test,
         row,
     };
     let studies = rows.into_iter().enumerate().map(study).collect();
     let part = Dataset { name: "six".to_owned(), classes: vec!["A".to_owned()], studies };
+    // The best threshold of the validation part is a logit of 0.5: it parts all.
+    let scored =
+        |test: [f32; 6]| [Scored { validate: vec![vec![1.0, 0.0, 0.0, 1.0, 0.5, 0.0]], test: vec![test.to_vec()] }];
     // Pairs in the right order: 6 of 9, within PA 2 of 2, within AP 1 of 1.
-    let first = [vec![vec![0.9, 0.1, 0.2, 0.8, 0.0, 0.5]]];
+    let first = scored([0.9, 0.1, 0.2, 0.8, 0.0, 0.5]);
     // 5 of 9, 0 of 2, 1 of 1.
-    let second = [vec![vec![0.1, 0.9, 0.2, 0.8, 1.0, 0.5]]];
+    let second = scored([0.1, 0.9, 0.2, 0.8, 1.0, 0.5]);
     let bootstrap = Bootstrap { resamples: 50, ..Bootstrap::default() };
-    let test = TestPart::new(&part, true).unwrap();
+    let test = TestPart::new(&part, &part, Some("view")).unwrap();
     let figures = test.figures(&[first.clone(), second.clone()].concat(), &bootstrap).unwrap();
     let value = |figure: &Value| figure["value"].as_f64().unwrap();
-    assert!((value(&figures["auroc"]["per_class"]["A"]) - 11.0 / 18.0).abs() < 1e-12);
-    assert!((value(&figures["auroc"]["macro"]) - 11.0 / 18.0).abs() < 1e-12);
-    assert!((value(&figures["auroc_stratified"]["per_class"]["A"]) - 0.75).abs() < 1e-12);
+    let near =
+        |figure: &Value, expected: f64| assert!((value(figure) - expected).abs() < 1e-12, "{expected}: {figure}");
+    near(&figures["auroc"]["per_class"]["A"], 11.0 / 18.0);
+    near(&figures["auroc"]["macro"], 11.0 / 18.0);
+    near(&figures["auroc_stratified"]["per_class"]["A"], 0.75);
     let difference = test.difference(&first, &second, &bootstrap).unwrap();
-    assert!((value(&difference["per_class"]["A"]) - 0.5).abs() < 1e-12, "{difference}");
-    let whole = TestPart::new(&part, false).unwrap();
+    near(&difference["per_class"]["A"], 0.5);
+    let whole = TestPart::new(&part, &part, None).unwrap();
     let difference = whole.difference(&first, &second, &bootstrap).unwrap();
-    assert!((value(&difference["macro"]) - 1.0 / 9.0).abs() < 1e-12, "{difference}");
-    assert!(!whole.figures(&first, &bootstrap).unwrap().contains_key("auroc_stratified"));
+    near(&difference["macro"], 1.0 / 9.0);
+
+    let figures = whole.figures(&first, &bootstrap).unwrap();
+    assert!(!figures.contains_key("auroc_stratified"));
+    // Positives at ranks 1, 2 and 6: (1 + 1 + 3/6) / 3; half of the images are positive.
+    near(&figures["auprc"]["per_class"]["A"], 2.5 / 3.0);
+    assert_eq!(figures["auprc"]["macro"]["chance"], 0.5);
+    let probability = |logit: f64| 1.0 / (1.0 + (-logit).exp());
+    let squares = [(0.9, 1.0), (0.1, 0.0), (0.2, 0.0), (0.8, 1.0), (0.0, 1.0), (0.5, 0.0)];
+    let brier = squares.map(|(logit, y)| (probability(logit) - y).powi(2)).iter().sum::<f64>() / 6.0;
+    // Logits were single precision.
+    assert!((value(&figures["brier"]["macro"]) - brier).abs() < 1e-7, "{figures:?}");
+    assert_eq!(figures["brier"]["macro"]["chance"], 0.25);
+    let bins = figures["reliability"]["A"].as_array().unwrap();
+    let count = bins.iter().map(|bin| bin["count"].as_u64().unwrap()).sum::<u64>();
+    assert_eq!((bins.len(), count), (15, 6));
+    let gaps = bins.iter().filter_map(|bin| {
+        let [mean, share] = ["mean_probability", "positive_share"].map(|key| bin[key].as_f64());
+        Some(bin["count"].as_f64()? * (mean? - share?).abs() / 6.0)
+    });
+    near(&figures["ece"]["macro"], gaps.sum());
+    // Decided for: 0.9, 0.8 and the negative 0.5.
+    let point = &figures["operating_point"]["A"];
+    assert!((point["thresholds"][0].as_f64().unwrap() - probability(0.5)).abs() < 1e-12, "{point}");
+    for name in ["sensitivity", "specificity", "f1"] {
+        near(&point[name], 2.0 / 3.0);
+    }
+    let subgroups = &figures["subgroups"];
+    near(&subgroups["view"]["PA"]["macro"], 1.0);
+    assert_eq!((&subgroups["view"]["PA"]["images"], &subgroups["view"]["PA"]["patients"]), (&3.into(), &3.into()));
+    // The first three are women, one of them positive; the men are two positives and a negative between them.
+    near(&subgroups["sex"]["female"]["per_class"]["A"]["auroc"], 1.0);
+    near(&subgroups["sex"]["male"]["per_class"]["A"]["auroc"], 0.5);
+    assert_eq!(subgroups["sex"]["male"]["per_class"]["A"]["positive"], 2);
+    // From 80 on there is no negative.
+    assert_eq!(subgroups["age"].as_object().unwrap().keys().collect::<Vec<_>>(), ["18-39"]);
+}
+
+#[test]
+fn sex_and_age_are_read_where_they_are_named() {
+    let rows: Vec<(usize, &str)> = (0..40).map(|p| (p, ["A,F,63", "B,M,17Y", "A,,old", "B,x,90+"][p % 4])).collect();
+    let folder = folder("labels,gender,years", &rows);
+    let unnamed = config(folder.path()).read().unwrap();
+    assert!(unnamed.train.studies.iter().all(|study| study.demographics == Demographics::default()));
+    let name = |name: &str| Some(name.to_owned());
+    let named = LabelledConfig { sex_column: name("gender"), age_column: name("years"), ..config(folder.path()) };
+    let labelled = named.read().unwrap();
+    let all = labelled.named().into_iter().flat_map(|(_, part)| &part.studies);
+    for study in all {
+        let expected = match study.row % 4 {
+            1 => (Some(Sex::Female), Some(AgeBand::From60)),
+            2 => (Some(Sex::Male), Some(AgeBand::Below18)),
+            3 => (None, None),
+            _ => (None, Some(AgeBand::From80)),
+        };
+        assert_eq!((study.demographics.sex, study.demographics.age), expected, "row {}", study.row);
+    }
+    let refusal = LabelledConfig { age_column: name("gender"), ..named.clone() }.read().unwrap_err().to_string();
+    assert!(
+        refusal.contains("\"gender\" says nothing of the test images") && refusal.contains("--age-column"),
+        "{refusal}"
+    );
+    let refusal = LabelledConfig { sex_column: name("geschlecht"), ..named }.read().unwrap_err().to_string();
+    assert!(refusal.contains("no column \"geschlecht\""), "{refusal}");
 }

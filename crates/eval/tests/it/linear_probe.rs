@@ -1,6 +1,7 @@
 //! Linear probes of made-up features: what is in them is found whatever their scale, and what is not there is not.
 
 use burn::tensor::Device;
+use data::demographics::Demographics;
 use data::record::{Dataset, Phi, Split, Study};
 use data::rng::Stream;
 use engine::device::DeviceSpec;
@@ -32,6 +33,7 @@ impl Part {
                 sentences: Vec::new(),
                 labels: vec![Some(label)],
                 view: String::new(),
+                demographics: Demographics::default(),
                 split: Split::Train,
                 row,
             }

@@ -17,6 +17,7 @@ pub use self::counts::{Counts, Reason};
 use self::files::{Found, look_up};
 use self::tables::Listed;
 use super::parts::Parts;
+use crate::demographics::Demographics;
 use crate::error::{DataError, Result};
 use crate::record::{Dataset, ImageSource, Phi, Study};
 use crate::report::cleaning::ReportRules;
@@ -242,6 +243,7 @@ fn append(studies: &mut Vec<Study>, listed: Listed, found: Found, group: bool, k
         sentences: found.texts.into_iter().map(Phi::new).collect(),
         labels: listed.labels,
         view,
+        demographics: Demographics::default(),
         split: listed.split,
         row,
     };

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::{CLASSES, PhantomKey, Prevalence};
+use crate::demographics::Demographics;
 use crate::record::{Dataset, ImageSource, Phi, Split, Study};
 
 /// The phantoms of a range as one split: one image, one report and all eight labels for each.
@@ -18,6 +19,7 @@ pub fn dataset(seed: u64, range: Range<u64>, prevalence: Prevalence, split: Spli
                 labels: study.labels().map(Some).to_vec(),
                 sentences: study.sentences.into_iter().map(Phi::new).collect(),
                 view: "PA".to_owned(),
+                demographics: Demographics::default(),
                 split,
                 row: usize::try_from(index).unwrap_or(usize::MAX),
             }
