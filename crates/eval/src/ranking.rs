@@ -1,7 +1,7 @@
 //! Exact ranking of candidates by cosine similarity, on the host.
 //!
 //! Scores are `f32` and depend on the two rows alone: never on the block that they were computed in, on the number of
-//! threads or on the machine (see [`tiles`]). Equal rows therefore tie exactly, and ties have one rule: the higher score
+//! threads or on the machine (`tiles` says why). Equal rows therefore tie exactly, and ties have one rule: the higher score
 //! first, then the lower row number.
 //!
 //! Shape legend: Q queries, N candidates, D width.
@@ -147,7 +147,7 @@ where
         let mut best: Vec<Best> = block.clone().map(|_| Best::new(k)).collect();
         sweep(queries, &block.clone().collect::<Vec<_>>(), candidates, |slot, first, scores| {
             // Few panels hold a score that enters: find those without a branch for each candidate.
-            if highest(scores) <= best[slot].bar() {
+            if highest(scores) <= best[slot].bar {
                 return;
             }
             let query = block.start + slot;
@@ -256,6 +256,9 @@ fn highest(scores: &[f32]) -> f32 {
 /// The best `k` of the candidates seen so far.
 struct Best {
     k: usize,
+    /// What the score of the next candidate must exceed. Candidates come in ascending order, so one that ties with the last
+    /// of the best stays out.
+    bar: f32,
     heap: BinaryHeap<Worst>,
 }
 
@@ -284,21 +287,11 @@ impl Eq for Worst {}
 
 impl Best {
     fn new(k: usize) -> Self {
-        Self { k, heap: BinaryHeap::new() }
+        Self { k, bar: if k == 0 { f32::INFINITY } else { f32::NEG_INFINITY }, heap: BinaryHeap::new() }
     }
 
-    /// Candidates come in ascending order, so one that ties with the last of the best stays out.
     fn would_enter(&self, score: f32) -> bool {
-        score > self.bar()
-    }
-
-    /// What the score of the next candidate must exceed.
-    fn bar(&self) -> f32 {
-        if self.heap.len() < self.k {
-            f32::NEG_INFINITY
-        } else {
-            self.heap.peek().map_or(f32::INFINITY, |worst| worst.0.score)
-        }
+        score > self.bar
     }
 
     fn push(&mut self, candidate: Neighbour) {
@@ -306,6 +299,9 @@ impl Best {
             self.heap.pop();
         }
         self.heap.push(Worst(candidate));
+        if let Some(worst) = self.heap.peek().filter(|_| self.heap.len() == self.k) {
+            self.bar = worst.0.score;
+        }
     }
 
     fn into_sorted(self) -> Vec<Neighbour> {

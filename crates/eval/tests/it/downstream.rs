@@ -295,8 +295,8 @@ fn what_cannot_be_asked_is_named() {
     assert!(message.contains("--lr = 0"), "{message}");
     let message = probe(&["--classes", "Square", "--epochs", "0"], 2);
     assert!(message.contains("--epochs = 0"), "{message}");
-    let message = probe(&["--classes", "Square", "--stratify", "sex"], 2);
-    assert!(message.contains("no column \"sex\""), "{message}");
+    let message = probe(&["--classes", "Square", "--stratify", "ward"], 2);
+    assert!(message.contains("no column \"ward\""), "{message}");
     let tune = |more: &[&str]| place.refusal(&[&["fine-tune"], &QUESTION[..], more].concat(), 2);
     for (option, value) in [("--epochs", "0"), ("--train-batch", "0"), ("--head-lr", "-1"), ("--flip", "2")] {
         let message = tune(&[&format!("{option}={value}")]);
