@@ -13,6 +13,7 @@ use crate::report::{ReportData, ReportOptions, compare_report, run_report};
 
 /// Writes what a run is and what it can do as one HTML file, without any network; several runs are compared.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub(super) struct ReportArgs {
     /// Folders of runs, or of what fine-tune wrote.
     #[arg(required = true)]

@@ -12,8 +12,8 @@ use super::{
     Area, GRID, INK, LEGEND_LINE, PANEL, Pixel, PlotError, TEXT, dashed_line, legend, line, marker, pixels, text,
 };
 
-/// Entries in a line of the legend.
-const ENTRIES: usize = 2;
+/// Letters of a name beyond which two do not fit into a line of the legend.
+const LONG: usize = 15;
 
 /// How points of a series are drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +68,8 @@ impl XyChart {
         let names: Vec<&str> = self.series.iter().map(|series| series.name.as_str()).collect();
         // One series needs no name: the axis has it.
         let named = if names.len() > 1 { names.as_slice() } else { &[] };
-        let top = pixels(named.len().div_ceil(ENTRIES)).cast_unsigned() * LEGEND_LINE;
+        let entries = if named.iter().any(|name| name.chars().count() > LONG) { 1 } else { 2 };
+        let top = pixels(named.len().div_ceil(entries)).cast_unsigned() * LEGEND_LINE;
         // A square plot area where both axes have the same ends.
         let height = if self.ends.is_some() { PANEL.0 } else { PANEL.1 };
         let mut svg = String::new();
@@ -76,7 +77,7 @@ impl XyChart {
             let root = SVGBackend::with_string(&mut svg, (PANEL.0, height + top)).into_drawing_area();
             root.fill(&WHITE)?;
             let (strip, below) = root.split_vertically(top);
-            legend(&strip, named, ENTRIES)?;
+            legend(&strip, named, entries)?;
             self.draw(&below)?;
             root.present()?;
         }
@@ -150,7 +151,7 @@ mod tests {
     fn last_line(svg: &str, stroke: &str) -> Vec<(f64, f64)> {
         let document = Document::parse(svg).unwrap();
         let lines = document.descendants().filter(|node| node.attribute("stroke") == Some(stroke));
-        let points = lines.filter_map(|node| node.attribute("points")).last().unwrap().trim();
+        let points = lines.filter_map(|node| node.attribute("points")).next_back().unwrap().trim();
         let pair = |point: &str| {
             let (x, y) = point.split_once(',').unwrap();
             (x.parse().unwrap(), y.parse().unwrap())

@@ -85,7 +85,7 @@ mod tests {
             ("validate/loss".to_owned(), vec![(20.0, 2.5)]),
             ("train/loss/token_loss".to_owned(), vec![(10.0, 1.0)]),
         ]);
-        let html: String = drawn(&metrics).unwrap().into_iter().map(|chart| chart.into_string()).collect();
+        let html: String = drawn(&metrics).unwrap().into_iter().map(Markup::into_string).collect();
         assert_eq!(html.matches("<svg").count(), 2);
         assert!(html.contains("validation") && html.contains("update"));
         assert!(section(&Metrics::new()).unwrap().is_none());

@@ -38,16 +38,15 @@ fn one(found: &Found) -> Result<Markup> {
     let labels = if found.labels.is_empty() { "no finding".to_owned() } else { found.labels.join(", ") };
     let description = format!("{}, row {}", if found.is_hit { "hit" } else { "miss" }, found.row);
     let class = if found.is_hit { "hit" } else { "miss" };
-    let image = match &found.picture {
-        Some(image) => {
-            let png = data::image::encode::png(image).map_err(data::error::DataError::from)?;
-            html! { div class=(class) { (picture(&png, &description)) } }
-        }
-        None => html! {
+    let image = if let Some(image) = &found.picture {
+        let png = data::image::encode::png(image).map_err(data::error::DataError::from)?;
+        html! { div class=(class) { (picture(&png, &description)) } }
+    } else {
+        html! {
             svg viewBox="0 0 96 40" class=(class) role="img" aria-label=(description) {
                 text x="48" y="25" text-anchor="middle" font-size="14" fill="#1d2329" { (if found.is_hit { "hit" } else { "miss" }) }
             }
-        },
+        }
     };
     Ok(
         html! { figure { (image) figcaption { (found.row) " (" (format!("{:.2}", found.score)) ")" br; (labels.replace('_', " ")) } } },

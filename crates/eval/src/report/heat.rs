@@ -38,14 +38,13 @@ pub(super) fn drawn_section(subject: &Subject, options: &ReportOptions) -> Resul
 
 fn drawn(map: &HeatMap, options: &ReportOptions) -> Result<Markup> {
     let (low, high) = map.grid.scale();
-    let picture_of = match &map.seen {
-        Some(seen) => overlay(seen, &map.grid.enlarged(seen.width)),
-        None => {
-            let heat = map.grid.enlarged(SIDE);
-            let range = if high > low { high - low } else { 1.0 };
-            let pixels = heat.data.iter().flat_map(|&value| viridis((value - low) / range)).collect();
-            RgbImage { width: SIDE, height: SIDE, pixels }
-        }
+    let picture_of = if let Some(seen) = &map.seen {
+        overlay(seen, &map.grid.enlarged(seen.width))
+    } else {
+        let heat = map.grid.enlarged(SIDE);
+        let range = if high > low { high - low } else { 1.0 };
+        let pixels = heat.data.iter().flat_map(|&value| viridis((value - low) / range)).collect();
+        RgbImage { width: SIDE, height: SIDE, pixels }
     };
     let png = png_rgb(&picture_of).map_err(data::error::DataError::from)?;
     let description = format!("heat map of {}, row {}", map.class, map.row);

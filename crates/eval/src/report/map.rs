@@ -86,8 +86,8 @@ mod tests {
     #[test]
     fn the_first_component_is_the_direction_of_most_variance() {
         // Unit vectors on an arc of the first two axes, with a little of the third.
-        let angle = |i: i32| f64::from(i) * 0.1;
-        let row = |i: i32| [angle(i).cos() as f32, angle(i).sin() as f32, if i % 2 == 0 { 0.01 } else { -0.01 }];
+        let angle = |i: i16| f32::from(i) * 0.1;
+        let row = |i: i16| [angle(i).cos(), angle(i).sin(), if i % 2 == 0 { 0.01 } else { -0.01 }];
         let data: Vec<f32> = (-8..=8).flat_map(row).collect();
         let (points, shares) = principal(&Embeddings::new(17, 3, data).unwrap());
         assert!(shares[0] > 0.9 && shares[0] + shares[1] <= 1.0 + 1e-12, "{shares:?}");

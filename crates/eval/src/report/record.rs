@@ -119,7 +119,7 @@ mod tests {
         let error = RunRecord::read(folder.path()).unwrap_err().to_string();
         assert!(error.contains("config.toml"), "{error}");
         let config = "[objective]\nkind = \"mgca\"\n[data.source]\nkind = \"phantom\"\nseed = 3\n";
-        std::fs::write(folder.path().join("config.toml"), config).unwrap();
+        data::fsx::write_atomic(&folder.path().join("config.toml"), config.as_bytes()).unwrap();
         let record = RunRecord::read(folder.path()).unwrap();
         assert_eq!(record.setting("objective.kind").as_deref(), Some("mgca"));
         assert_eq!(record.setting("objective.none"), None);

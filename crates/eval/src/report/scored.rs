@@ -54,7 +54,8 @@ fn curves(scored: &Scored) -> Result<Vec<Markup>> {
         return Ok(Vec::new());
     }
     let more = roc.len().saturating_sub(CURVES);
-    [&mut roc, &mut pr].into_iter().for_each(|series| series.truncate(CURVES));
+    roc.truncate(CURVES);
+    pr.truncate(CURVES);
     let rest = if more > 0 { format!(" {more} more classes are in the figures.") } else { String::new() };
     let roc = square("ROC", ("false positive rate", "true positive rate"), roc, true);
     let pr = square("Precision and recall", ("recall", "precision"), pr, false);

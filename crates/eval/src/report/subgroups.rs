@@ -75,7 +75,9 @@ fn within(subject: &Subject, scored: &Scored, members: &[usize], tools: &Tools) 
     let mut classes = Vec::new();
     for (scores, labels) in scored.scores.iter().zip(&scored.labels) {
         let mut inside = vec![None; labels.len()];
-        members.iter().for_each(|&row| inside[row] = labels[row]);
+        for &row in members {
+            inside[row] = labels[row];
+        }
         classes.push(SortedScores::with_missing(scores, &inside, &subject.clusters)?);
     }
     Ok(macro_auroc_interval(&classes, &subject.clusters, &tools.bootstrap))

@@ -276,8 +276,9 @@ impl Subject {
                 let grid = explainer.sentence_maps(&cells, &[&sentence])?.swap_remove(0);
                 let is_hit = place.map(|place| {
                     let (row, column) = grid.highest();
-                    let (x, y) = (grid.cells.middle(column) as f32, grid.cells.middle(row) as f32);
-                    place[0] <= x && x <= place[2] && place[1] <= y && y <= place[3]
+                    let (x, y) = (grid.cells.middle(column), grid.cells.middle(row));
+                    let [left, top, right, bottom] = place.map(f64::from);
+                    (left..=right).contains(&x) && (top..=bottom).contains(&y)
                 });
                 let seen = options.include_images.then_some(seen);
                 let row = test.studies[study].row;

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use data::fsx::write_atomic;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -17,14 +18,15 @@ fn workplace() -> TempDir {
     let run = folder.path().join("run");
     let config = "[run]\nseed = 1\nsteps = 20\n[data]\nbatch_size = 8\n[data.source]\nkind = \"phantom\"\nseed = 5\ntrain = 64\n\
                   validate = 64\ntest = 64\ncandidates_per_class = 4\nqueries_per_class = 1\nprobe = 64\n[objective]\nkind = \"convirt\"\n";
-    fs::write(run.join("config.toml"), config).unwrap();
+    write_atomic(&run.join("config.toml"), config.as_bytes()).unwrap();
     let line = |step: u32| {
         json!({"step": step, "train/loss": 3.0 - f64::from(step) / 20.0, "train/loss/infonce": 2.0}).to_string()
     };
-    fs::write(run.join("metrics.jsonl"), (1..=20).map(|step| line(step) + "\n").collect::<String>()).unwrap();
+    write_atomic(&run.join("metrics.jsonl"), (1..=20).map(|step| line(step) + "\n").collect::<String>().as_bytes())
+        .unwrap();
     let figure = json!({"value": 0.625, "low": 0.5, "high": 0.75, "chance": 0.5});
     let figures = json!({"zero_shot": {"macro_auroc": figure, "per_class": {"edema": {"auroc": figure}}}, "timing": {"seconds": 90.0}});
-    fs::write(run.join("eval.json"), figures.to_string()).unwrap();
+    write_atomic(&run.join("eval.json"), figures.to_string().as_bytes()).unwrap();
     folder
 }
 
@@ -114,7 +116,7 @@ fn runs_are_compared_and_what_is_no_run_is_refused() {
         fs::copy(folder.path().join("run").join(name), copy.join(name)).unwrap();
     }
     let config = fs::read_to_string(copy.join("config.toml")).unwrap();
-    fs::write(copy.join("config.toml"), config.replace("steps = 20", "steps = 25")).unwrap();
+    write_atomic(&copy.join("config.toml"), config.replace("steps = 20", "steps = 25").as_bytes()).unwrap();
     let html = written(folder.path(), &["run", "other"], "run/comparison.html");
     for part in ["run.steps", "id=\"paired\"", "run minus other", "id=\"curves\""] {
         assert!(html.contains(part), "no {part}");
@@ -189,7 +191,7 @@ fn a_browser_draws_everything_and_fetches_nothing() {
     written(folder.path(), &["run", "--include-images"], "run/report.html");
     let page = folder.path().join("run/report.html");
     let measure = folder.path().join("measure.html");
-    fs::write(&measure, MEASURE.replace("PAGE", "run/report.html")).unwrap();
+    write_atomic(&measure, MEASURE.replace("PAGE", "run/report.html").as_bytes()).unwrap();
     let home = folder.path().join("browser");
     let dom = browse(&browser, &home, &["--dump-dom".to_owned(), format!("file://{}", measure.display())]);
     let (_, found) = dom.split_once("<pre id=\"found\">").unwrap();
