@@ -31,14 +31,16 @@ const LEGEND_ENTRIES: usize = 2;
 const SAMPLE: i32 = 34;
 /// Side of text (px). A chart of two panels shown at half its size is still to be read.
 const TEXT: f64 = 17.0;
-/// Okabe and Ito's colours, which every kind of sight tells apart, the yellow left out: it is too light for a line.
-const COLOURS: [RGBColor; 6] = [
+/// Okabe and Ito's colours, which every kind of sight tells apart, without the yellow, which is too light for a line, and a violet.
+const COLOURS: [RGBColor; 8] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),
     RGBColor(204, 121, 167),
     RGBColor(86, 180, 233),
     RGBColor(230, 159, 0),
+    RGBColor(0, 0, 0),
+    RGBColor(110, 60, 160),
 ];
 const INK: RGBColor = RGBColor(40, 40, 40);
 const REFERENCE: RGBColor = RGBColor(110, 110, 110);

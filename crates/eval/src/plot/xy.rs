@@ -13,7 +13,7 @@ use super::{
 };
 
 /// Letters of a name beyond which two do not fit into a line of the legend.
-const LONG: usize = 15;
+const LONG: usize = 17;
 
 /// How points of a series are drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
