@@ -283,7 +283,7 @@ fn line(area: &Area<'_>, points: Vec<Pixel>, number: usize) -> Result<(), PlotEr
 fn marker(area: &Area<'_>, (x, y): Pixel, number: usize) -> Result<(), PlotError> {
     let style = colour(number).filled();
     // Series of one colour have marks of their own.
-    match (number + number / COLOURS.len()) % 3 {
+    match (number + 2 * (number / COLOURS.len())) % 3 {
         0 => area.draw(&Circle::new((x, y), 5, style))?,
         1 => area.draw(&Rectangle::new([(x - 4, y - 4), (x + 4, y + 4)], style))?,
         _ => area.draw(&TriangleMarker::new((x, y), 7, style))?,
