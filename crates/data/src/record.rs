@@ -91,6 +91,12 @@ pub struct Dataset {
 }
 
 impl Dataset {
+    /// How many patients there are.
+    pub fn num_patients(&self) -> usize {
+        let patients: std::collections::HashSet<&PatientId> = self.studies.iter().map(|s| &s.patient_id).collect();
+        patients.len()
+    }
+
     /// The studies of one split, in order.
     pub fn split(&self, split: Split) -> Vec<Study> {
         self.studies.iter().filter(|s| s.split == split).cloned().collect()

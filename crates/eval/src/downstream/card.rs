@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 
-use data::record::Dataset;
 use engine::checkpoint::Card;
 use engine::table::{interval, number};
 use serde_json::{Map, Value};
@@ -32,7 +31,7 @@ pub fn markdown(card: &Card, labelled: &Labelled, figures: &Map<String, Value>) 
     line("\n## Data\n");
     line("| part | images | patients |\n|---|---|---|");
     for (name, part) in [("train", &labelled.train), ("validate", &labelled.validate), ("test", &labelled.test)] {
-        line(&format!("| {name} | {} | {} |", part.studies.len(), patients(part)));
+        line(&format!("| {name} | {} | {} |", part.studies.len(), part.num_patients()));
     }
     line(&format!("\nNo patient is in two parts. Tested on {}.", labelled.tested_on));
     line("\n## Figures\n");
@@ -48,13 +47,6 @@ pub fn markdown(card: &Card, labelled: &Labelled, figures: &Map<String, Value>) 
         "\nA figure on a subgroup with few patients says little, and one that is not there was not measured.\n",
     );
     text
-}
-
-fn patients(part: &Dataset) -> usize {
-    let mut ids: Vec<&str> = part.studies.iter().map(|study| study.patient_id.expose().as_str()).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    ids.len()
 }
 
 fn write_rows(rows: &mut String, path: &str, value: &Value) {

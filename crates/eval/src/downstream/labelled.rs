@@ -351,14 +351,10 @@ fn check_parts(labelled: &Labelled) -> Result<()> {
 
 fn tell(labelled: &Labelled) {
     for (part, data) in labelled.named() {
-        let (images, patients) = (data.studies.len(), num_patients(data));
+        let (images, patients) = (data.studies.len(), data.num_patients());
         tracing::info!(data = %data.name, part, images, patients, "part read");
     }
     tracing::info!("tested on {}; no patient is in two parts", labelled.tested_on);
-}
-
-fn num_patients(part: &Dataset) -> usize {
-    part.studies.iter().map(|study| study.patient_id.expose()).collect::<HashSet<_>>().len()
 }
 
 impl Labelled {
@@ -374,7 +370,7 @@ impl Labelled {
             let positive = |class: usize| part.studies.iter().filter(|s| s.labels[class] == Some(true)).count();
             let positives: serde_json::Map<String, Value> =
                 part.classes.iter().enumerate().map(|(class, name)| (name.clone(), json!(positive(class)))).collect();
-            let part = json!({ "images": part.studies.len(), "patients": num_patients(part), "positive": positives });
+            let part = json!({ "images": part.studies.len(), "patients": part.num_patients(), "positive": positives });
             counts.insert(name.to_owned(), part);
         }
         Value::Object(counts)

@@ -4,7 +4,7 @@ use engine::table::number;
 use maud::{Markup, html};
 
 use super::page::{Section, chart, charts, table};
-use super::scored::square;
+use super::scored::{CURVES, square};
 use super::section;
 use super::subject::{Scored, Subject};
 use crate::error::Result;
@@ -29,7 +29,7 @@ pub(super) fn drawn_section(subject: &Subject) -> Result<Option<Section>> {
 
 fn diagram(scored: &Scored) -> Result<Markup> {
     let mut series = Vec::new();
-    for (k, name) in scored.classes.iter().enumerate().take(9) {
+    for (k, name) in scored.classes.iter().enumerate().take(CURVES) {
         let (probabilities, labels) = scored.known(k);
         let bins = reliability(&probabilities, &labels, BARS)?;
         let full = bins.iter().filter(|bin| bin.count >= FEWEST);

@@ -77,12 +77,9 @@ pub(super) fn data_card(subject: &Subject, shows: &str) -> Section {
 }
 
 fn counts(name: &str, part: &Dataset) -> Vec<Markup> {
-    let mut patients: Vec<&str> = part.studies.iter().map(|study| study.patient_id.expose().as_str()).collect();
-    patients.sort_unstable();
-    patients.dedup();
     let images: usize = part.studies.iter().map(|study| study.images.len()).sum();
     let sentences: usize = part.studies.iter().map(|study| study.sentences.len()).sum();
-    let numbers = [part.studies.len(), patients.len(), images, sentences];
+    let numbers = [part.studies.len(), part.num_patients(), images, sentences];
     std::iter::once(html! { (name) }).chain(numbers.map(|n| html! { (n) })).collect()
 }
 

@@ -7,7 +7,7 @@ use data::fsx;
 use data::source::parts::SourceConfig;
 use engine::checkpoint::{Card, Checkpoint};
 use engine::error::{EngineError, RunDirProblem};
-use engine::run_dir::{Environment, RunDir};
+use engine::run_dir::Environment;
 use serde_json::Value;
 
 use crate::error::Result;
@@ -77,11 +77,6 @@ impl RunRecord {
             value = value.get(part)?;
         }
         Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
-    }
-
-    /// The folder as one of a run, where training goes on.
-    pub fn is_unfinished(folder: &Path) -> bool {
-        RunDir::is_unfinished(folder)
     }
 }
 

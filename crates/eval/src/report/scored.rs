@@ -11,8 +11,8 @@ use crate::plot::{Style, XyChart, XySeries};
 
 /// Points of a curve at most.
 const POINTS: usize = 200;
-/// Curves in a chart at most: more cannot be told apart.
-const CURVES: usize = 9;
+/// Curves in a chart at most: more cannot be told apart by their colours.
+pub(super) const CURVES: usize = 8;
 
 pub(super) fn drawn_section(subject: &Subject) -> Result<Option<Section>> {
     let mut body = Vec::new();
