@@ -10,8 +10,9 @@ use std::io;
 use std::ops::Range;
 
 use plotters::backend::SVGBackend;
-use plotters::chart::ChartBuilder;
+use plotters::chart::{ChartBuilder, ChartContext};
 use plotters::coord::Shift;
+use plotters::coord::cartesian::Cartesian2d;
 use plotters::coord::ranged1d::Ranged as _;
 use plotters::drawing::{DrawingArea, DrawingAreaErrorKind, IntoDrawingArea};
 use plotters::element::{Circle, PathElement, Polygon, Rectangle, Text, TriangleMarker};
@@ -188,25 +189,9 @@ impl Panel {
         let levels = self.levels();
         let horizontal = Axis::doubling(self.points().map(|p| p.x));
         let horizontal_ends = horizontal.range();
-        let mut chart = ChartBuilder::on(area)
-            .margin_right(22)
-            .margin_left(4)
-            .margin_bottom(4)
-            .caption(&self.title, text(TEXT, INK))
-            .x_label_area_size(52)
-            .y_label_area_size(66)
-            .build_cartesian_2d(horizontal, levels.axis())?;
-        chart
-            .configure_mesh()
-            .bold_line_style(GRID)
-            .axis_style(INK)
-            .label_style(text(TEXT * 0.9, INK))
-            .axis_desc_style(text(TEXT, INK))
-            .x_label_formatter(&|x| format!("{:.0}", x.exp2()))
-            .y_label_formatter(&|y| levels.text(*y))
-            .x_desc(x_title)
-            .y_desc(&self.y_title)
-            .draw()?;
+        let titles = [self.title.as_str(), x_title, &self.y_title];
+        let chart =
+            axes(area, titles, (horizontal, &|x| format!("{:.0}", x.exp2())), (levels.axis(), &|y| levels.text(*y)))?;
         let place = |x: f64, y: f64| chart.backend_coord(&(x, y));
         self.draw_series(&area.use_screen_coord(), names, &horizontal_ends, &place)
     }
@@ -241,6 +226,38 @@ impl Panel {
         }
         Ok(())
     }
+}
+
+/// An axis and how its ticks are written.
+type Written<'a> = (Axis, &'a dyn Fn(&f64) -> String);
+
+/// Empty axes under the titles of the chart, of the horizontal and of the vertical axis.
+fn axes<'a, 'b>(
+    area: &'a Area<'b>,
+    [title, x_title, y_title]: [&str; 3],
+    (across, across_text): Written<'_>,
+    (up, up_text): Written<'_>,
+) -> Result<ChartContext<'a, SVGBackend<'b>, Cartesian2d<Axis, Axis>>, PlotError> {
+    let mut chart = ChartBuilder::on(area)
+        .margin_right(22)
+        .margin_left(4)
+        .margin_bottom(4)
+        .caption(title, text(TEXT, INK))
+        .x_label_area_size(52)
+        .y_label_area_size(66)
+        .build_cartesian_2d(across, up)?;
+    chart
+        .configure_mesh()
+        .bold_line_style(GRID)
+        .axis_style(INK)
+        .label_style(text(TEXT * 0.9, INK))
+        .axis_desc_style(text(TEXT, INK))
+        .x_label_formatter(&across_text)
+        .y_label_formatter(&up_text)
+        .x_desc(x_title)
+        .y_desc(y_title)
+        .draw()?;
+    Ok(chart)
 }
 
 fn colour(number: usize) -> RGBColor {

@@ -3,14 +3,11 @@
 use std::ops::Range;
 
 use plotters::backend::SVGBackend;
-use plotters::chart::ChartBuilder;
 use plotters::drawing::IntoDrawingArea;
 use plotters::style::WHITE;
 
 use super::axis::Levels;
-use super::{
-    Area, GRID, INK, LEGEND_LINE, PANEL, Pixel, PlotError, TEXT, dashed_line, legend, line, marker, pixels, text,
-};
+use super::{Area, LEGEND_LINE, PANEL, Pixel, PlotError, axes, dashed_line, legend, line, marker, pixels};
 
 /// Letters of a name beyond which two do not fit into a line of the legend.
 const LONG: usize = 17;
@@ -95,25 +92,8 @@ impl XyChart {
 
     fn draw(&self, area: &Area<'_>) -> Result<(), PlotError> {
         let (across, up) = self.levels();
-        let mut chart = ChartBuilder::on(area)
-            .margin_right(22)
-            .margin_left(4)
-            .margin_bottom(4)
-            .caption(&self.title, text(TEXT, INK))
-            .x_label_area_size(52)
-            .y_label_area_size(66)
-            .build_cartesian_2d(across.axis(), up.axis())?;
-        chart
-            .configure_mesh()
-            .bold_line_style(GRID)
-            .axis_style(INK)
-            .label_style(text(TEXT * 0.9, INK))
-            .axis_desc_style(text(TEXT, INK))
-            .x_label_formatter(&|x| across.text(*x))
-            .y_label_formatter(&|y| up.text(*y))
-            .x_desc(&self.x_title)
-            .y_desc(&self.y_title)
-            .draw()?;
+        let titles = [self.title.as_str(), &self.x_title, &self.y_title];
+        let chart = axes(area, titles, (across.axis(), &|x| across.text(*x)), (up.axis(), &|y| up.text(*y)))?;
         let place = |&(x, y): &(f64, f64)| -> Pixel { chart.backend_coord(&(x, y)) };
         let whole = area.use_screen_coord();
         if let (true, Some(ends)) = (self.diagonal, &self.ends) {

@@ -14,6 +14,7 @@ mod metric;
 mod pointing;
 mod prop_metric;
 mod prototypes;
+mod ranking;
 mod report;
 mod retrieval_command;
 mod zero_shot;
