@@ -7,7 +7,6 @@ use data::record::Dataset;
 use engine::checkpoint::{Architecture, Checkpoint};
 use serde_json::{Map, Value, json};
 
-use crate::embed::map_images;
 use crate::error::{EvalError, Result};
 use crate::tasks::Tools;
 use crate::zero_shot::Question;
@@ -93,8 +92,7 @@ fn probabilities(member: &Checkpoint, classes: &[Compared], dataset: &Dataset, t
     let model = member.image_classifier(&tools.device)?;
     let opened = tools.open(dataset, &card.preprocess)?;
     let (width, rows) = tools.progress(&format!("classify {}", dataset.name), opened.images.len(), |tick| {
-        let (store, images) = (&opened.store, &opened.images);
-        map_images(store, images, &card.preprocess, tools.batch_size, &tools.device, tick, |x| model.forward(x))
+        opened.logits(&model, &card.preprocess, tools, tick)
     })?;
     let rows: Vec<Vec<f64>> = rows.chunks_exact(width.max(1)).map(|row| card.label_kind.probabilities(row)).collect();
     Ok(places.iter().map(|&place| rows.iter().map(|row| row[place]).collect()).collect())

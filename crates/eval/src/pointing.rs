@@ -40,6 +40,11 @@ impl Case {
         (right - left).max(0.0) * (bottom - top).max(0.0)
     }
 
+    /// Whether the highest cell of a map is a hit.
+    pub(crate) fn is_pointed_at(&self, map: &Grid, image: &GrayImage, preprocess: &Preprocess) -> bool {
+        self.is_hit_by(Placed::new(image, preprocess).cell(map, map.highest()))
+    }
+
     /// Whether a cell (left, top, right and bottom as fractions of the picture) hits the box: the middle of one lies in the other.
     fn is_hit_by(&self, cell: [f64; 4]) -> bool {
         let within = |[left, top, right, bottom]: [f64; 4], [x, y]: [f64; 2]| {

@@ -11,6 +11,7 @@ use engine::interrupt::Interrupts;
 use engine::progress::{Progress, Ui};
 use engine::upload::Preprocess;
 use model::DualEncoder;
+use model::head::classifier::ImageClassifier;
 use model::image::ImageEncoder;
 
 use crate::classes::{ClassFigures, class_figures};
@@ -48,6 +49,20 @@ pub(crate) struct Opened<'a> {
     pub(crate) dataset: &'a Dataset,
     pub(crate) store: ImageStore,
     pub(crate) images: Vec<(usize, usize)>,
+}
+
+impl Opened<'_> {
+    /// Width and rows of what a classifier gives the images.
+    pub(crate) fn logits(
+        &self,
+        model: &ImageClassifier,
+        preprocess: &Preprocess,
+        tools: &Tools,
+        tick: Tick<'_>,
+    ) -> Result<(usize, Vec<f32>)> {
+        let (store, images) = (&self.store, &self.images);
+        map_images(store, images, preprocess, tools.batch_size, &tools.device, tick, |x| model.forward(x))
+    }
 }
 
 impl Tools {
@@ -284,8 +299,7 @@ pub fn classify(checkpoint: &Checkpoint, dataset: &Dataset, tools: &Tools) -> Re
     let preprocess = &checkpoint.card.preprocess;
     let opened = tools.open(dataset, preprocess)?;
     let (width, rows) = tools.progress(&format!("classify {}", dataset.name), opened.images.len(), |tick| {
-        let (store, images) = (&opened.store, &opened.images);
-        map_images(store, images, preprocess, tools.batch_size, &tools.device, tick, |x| model.forward(x))
+        opened.logits(&model, preprocess, tools, tick)
     })?;
     let mut columns = Vec::new();
     for class in &checkpoint.card.classes {

@@ -9,7 +9,7 @@ pub mod rule;
 mod settings;
 pub mod task;
 
-use data::prompt::Prompts;
+use data::prompt::{ClassPrompts, Prompts};
 
 pub use self::draw::{NumPrompts, Sampling};
 pub(crate) use self::figures::Question;
@@ -19,6 +19,7 @@ use crate::classes::{ClassFigures, class_figures};
 use crate::embed::{Embedded, TextTower, mean_rows};
 use crate::error::{EvalError, Result};
 use crate::metric::Bootstrap;
+use crate::ranking::Embeddings;
 
 /// AUROC of every class of a prompt set that the data label.
 ///
@@ -31,7 +32,7 @@ pub fn zero_shot(
     bootstrap: &Bootstrap,
 ) -> Result<ClassFigures> {
     let Embedded { dataset, images, embeddings } = set;
-    let classes: Vec<(usize, &data::prompt::ClassPrompts)> = prompts
+    let classes: Vec<(usize, &ClassPrompts)> = prompts
         .classes
         .iter()
         .filter_map(|class| Some((dataset.classes.iter().position(|name| *name == class.name)?, class)))
@@ -45,21 +46,33 @@ pub fn zero_shot(
             ),
         });
     }
+    let prompts: Vec<&ClassPrompts> = classes.iter().map(|(_, class)| *class).collect();
+    let scores = differences(&prompts, &embeddings.embeds, text)?;
+    let columns: Vec<(String, usize)> = classes.iter().map(|(column, class)| (class.name.clone(), *column)).collect();
+    class_figures(dataset, images, &columns, &scores, bootstrap)
+}
+
+/// The score of each class (`[K][N]`) for each row of images: cosine with the mean of its positive prompts minus cosine with the
+/// mean of its negative ones, which is 0 where there are none.
+///
+/// # Errors
+/// Prompts that cannot be embedded.
+pub(crate) fn differences(
+    classes: &[&ClassPrompts],
+    images: &Embeddings,
+    text: TextTower<'_>,
+) -> Result<Vec<Vec<f32>>> {
     let mut texts = Vec::new();
     let mut groups = Vec::new();
-    for (_, class) in &classes {
+    for class in classes {
         for side in [&class.positive, &class.negative] {
             groups.push((texts.len()..texts.len() + side.len()).collect::<Vec<_>>());
             texts.extend(side.iter().map(String::as_str));
         }
     }
-    let prompt_embeds = text.embed(&texts)?;
-    let sides = mean_rows(&prompt_embeds, &groups)?;
+    let sides = mean_rows(&text.embed(&texts)?, &groups)?;
     let score = |image: usize, class: usize| {
-        embeddings.embeds.cosine(image, &sides, 2 * class) - embeddings.embeds.cosine(image, &sides, 2 * class + 1)
+        images.cosine(image, &sides, 2 * class) - images.cosine(image, &sides, 2 * class + 1)
     };
-    let scores: Vec<Vec<f32>> =
-        (0..classes.len()).map(|class| (0..images.len()).map(|image| score(image, class)).collect()).collect();
-    let columns: Vec<(String, usize)> = classes.iter().map(|(column, class)| (class.name.clone(), *column)).collect();
-    class_figures(dataset, images, &columns, &scores, bootstrap)
+    Ok((0..classes.len()).map(|class| (0..images.rows()).map(|image| score(image, class)).collect()).collect())
 }

@@ -34,7 +34,6 @@ use super::criterion::Criterion;
 use super::figures::{Scored, Scores};
 use super::judge::Judge;
 use super::labelled::Labelled;
-use crate::embed::map_images;
 use crate::error::{EvalError, Result};
 use crate::supervised::Supervised;
 use crate::tasks::{Opened, Tools};
@@ -372,9 +371,7 @@ fn scores(
     tools: &Tools,
     tick: crate::embed::Tick<'_>,
 ) -> Result<Scores> {
-    let (store, images) = (&part.store, &part.images);
-    let (width, rows) =
-        map_images(store, images, preprocess, tools.batch_size, &tools.device, tick, |x| model.forward(x))?;
+    let (width, rows) = part.logits(model, preprocess, tools, tick)?;
     Ok((0..width).map(|class| rows.chunks_exact(width).map(|row| row[class]).collect()).collect())
 }
 

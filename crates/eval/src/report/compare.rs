@@ -10,7 +10,7 @@ use super::figures::{Figure, all};
 use super::page::{Section, chart, charts, interval_bar, table};
 use super::record::RunRecord;
 use super::section;
-use super::subject::{Scored, Subject};
+use super::subject::{Ask, Scored, Subject};
 use super::{ReportData, ReportOptions};
 use crate::error::{EvalError, Result};
 use crate::metric::{SortedScores, macro_auroc_difference};
@@ -86,7 +86,7 @@ pub(super) fn paired(
     tools: &Tools,
 ) -> Result<Option<Section>> {
     // All on what the first was tested on: figures on different images have no paired difference.
-    let mut options = ReportOptions { include_images: false, ..options.clone() };
+    let mut options = options.clone();
     if options.data.is_none()
         && let Some(source) = records.first().and_then(RunRecord::source)
     {
@@ -95,7 +95,7 @@ pub(super) fn paired(
     }
     let mut subjects = Vec::new();
     for (record, folder) in records.iter().zip(folders) {
-        subjects.push(Subject::ask(record, folder, &options, tools)?);
+        subjects.push(Subject::ask(record, folder, Ask::Scores, &options, tools)?);
     }
     let Some((first, others)) = subjects.split_first() else { return Ok(None) };
     let mut rows = Vec::new();

@@ -28,7 +28,7 @@ use crate::error::{EvalError, Result};
 use crate::tasks::Tools;
 use page::{Section, page};
 use record::RunRecord;
-use subject::Subject;
+use subject::{Ask, Subject};
 
 /// Most bytes of a report. Everything drawn is bounded so that a report stays below; one that would not is an error, not a file.
 pub const MAX_BYTES: usize = 3 << 20;
@@ -78,7 +78,7 @@ pub fn run_report(folder: &Path, options: &ReportOptions, tools: &Tools) -> Resu
     sections.extend(curves::section(&record.metrics)?);
     sections.extend(figures::section(&record.figures));
     if !options.figures_only {
-        let subject = Subject::ask(&record, folder, options, tools)?;
+        let subject = Subject::ask(&record, folder, Ask::Everything, options, tools)?;
         sections.extend(scored::drawn_section(&subject)?);
         sections.extend(calibration::drawn_section(&subject)?);
         sections.extend(subgroups::drawn_section(&subject, tools)?);

@@ -2,24 +2,24 @@
 
 use std::path::Path;
 
-use burn::module::Module as _;
 use data::image::transform::resize_larger_side;
 use data::image::{GrayImage, Plane};
-use data::prompt::{BUILTIN_SETS, PromptSet};
+use data::prompt::{BUILTIN_SETS, ClassPrompts, PromptSet};
 use data::record::Dataset;
 use data::source::parts::{Categories, Parts, SourceConfig};
 use engine::checkpoint::{Architecture, Checkpoint};
 
 use super::record::RunRecord;
 use super::{ReportData, ReportOptions};
-use crate::embed::{map_images, mean_rows};
+use crate::embed::framed;
 use crate::error::{EvalError, Result};
 use crate::explain::{ExplainOptions, Explainer, Grid};
 use crate::linear_probe::{ProbeConfig, probe_scores};
 use crate::metric::Clusters;
-use crate::pointing;
+use crate::pointing::{self, Case};
 use crate::ranking::{Embeddings, rank};
 use crate::tasks::{Featured, ProbeParts, Tools, Towers, columns_of};
+use crate::zero_shot::differences;
 use crate::zero_shot::matching::{self, compared};
 
 /// Training studies whose labels the probe of a report sees at most, spread evenly: a report takes seconds.
@@ -33,6 +33,15 @@ const QUERIES: usize = 12;
 /// Larger side of a small picture (px).
 const THUMBNAIL: usize = 96;
 
+/// What a subject is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ask {
+    /// What every section shows.
+    Everything,
+    /// Scores of the tasks alone.
+    Scores,
+}
+
 /// Scores of one task on the test images.
 #[derive(Debug)]
 pub(super) struct Scored {
@@ -41,7 +50,7 @@ pub(super) struct Scored {
     pub(super) classes: Vec<String>,
     /// `[K][N]`.
     pub(super) labels: Vec<Vec<Option<bool>>>,
-    /// `[K][N]`: probabilities where `calibrated`, else anything that grows with them.
+    /// `[K][N]`: probabilities where `are_probabilities`, else anything that grows with them.
     pub(super) scores: Vec<Vec<f32>>,
     /// Whether the scores are meant as probabilities.
     pub(super) are_probabilities: bool,
@@ -94,13 +103,19 @@ pub(super) struct Subject {
     pub(super) scored: Vec<Scored>,
     pub(super) queries: Vec<Query>,
     pub(super) heat: Vec<HeatMap>,
-    /// Vectors of the test images: in the joint space or, of a classifier, its features.
+    /// Vectors of the test images in the joint space, where there is one.
     pub(super) vectors: Option<Embeddings>,
 }
 
 impl Subject {
-    /// Reads data and checkpoint and runs everything that the sections show.
-    pub(super) fn ask(record: &RunRecord, folder: &Path, options: &ReportOptions, tools: &Tools) -> Result<Self> {
+    /// Reads data and checkpoint and runs what is asked for.
+    pub(super) fn ask(
+        record: &RunRecord,
+        folder: &Path,
+        ask: Ask,
+        options: &ReportOptions,
+        tools: &Tools,
+    ) -> Result<Self> {
         let checkpoint = Checkpoint::read(folder)?;
         let (parts, probed) = parts_of(record, options, &checkpoint.card.model)?;
         let Parts { train, validate, test, categories } = parts;
@@ -118,8 +133,11 @@ impl Subject {
         };
         match checkpoint.card.model {
             Architecture::DualEncoder(_) => {
-                subject.ask_towers(&checkpoint, &probed, categories.as_ref(), options, tools)?;
-                subject.ask_maps(folder, options, tools)?;
+                let categories = categories.as_ref();
+                subject.ask_towers(&checkpoint, &probed, (ask, categories), options, tools)?;
+                if ask == Ask::Everything {
+                    subject.ask_maps(folder, options, tools)?;
+                }
             }
             Architecture::ImageClassifier(_) => subject.ask_classifier(&checkpoint, tools)?,
             Architecture::ImageEncoder(_) => subject.ask_probe(&checkpoint, &probed, tools)?,
@@ -145,7 +163,7 @@ impl Subject {
         &mut self,
         checkpoint: &Checkpoint,
         probed: &Dataset,
-        categories: Option<&Categories>,
+        (ask, categories): (Ask, Option<&Categories>),
         options: &ReportOptions,
         tools: &Tools,
     ) -> Result<()> {
@@ -157,28 +175,18 @@ impl Subject {
         let embeddings = towers.embed(&opened)?;
         if let Some(set) = prompts_for(&self.test) {
             let classes = compared(&set.prompts, &self.test)?;
-            let mut sentences: Vec<&str> = Vec::new();
-            let mut groups = Vec::new();
-            for class in classes.iter().map(|class| &set.prompts.classes[class.place]) {
-                for side in [&class.positive, &class.negative] {
-                    groups.push((sentences.len()..sentences.len() + side.len()).collect::<Vec<_>>());
-                    sentences.extend(side.iter().map(String::as_str));
-                }
-            }
-            let sides = mean_rows(&towers.text().embed(&sentences)?, &groups)?;
-            let score = |class: usize, image: usize| {
-                let cosine = |side| embeddings.embeds.cosine(image, &sides, side);
-                cosine(2 * class) - if groups[2 * class + 1].is_empty() { 0.0 } else { cosine(2 * class + 1) }
-            };
-            let images = 0..self.study_of.len();
+            let prompts: Vec<&ClassPrompts> = classes.iter().map(|class| &set.prompts.classes[class.place]).collect();
             self.scored.push(Scored {
                 task: "Zero-shot",
                 classes: classes.iter().map(|class| class.name.clone()).collect(),
                 labels: matching::labels(&self.test, &opened.images, &classes),
-                scores: (0..classes.len()).map(|k| images.clone().map(|n| score(k, n)).collect()).collect(),
+                scores: differences(&prompts, &embeddings.embeds, towers.text())?,
                 are_probabilities: false,
             });
-            self.queries = queries(&towers, &set, categories, (&test, &embeddings.embeds, &opened), options, tools)?;
+            if ask == Ask::Everything {
+                let images = (&test, &embeddings.embeds, &opened);
+                self.queries = queries(&towers, &set, categories, images, options, tools)?;
+            }
         }
         self.vectors = Some(embeddings.embeds);
         self.ask_probe(checkpoint, probed, tools)
@@ -210,15 +218,13 @@ impl Subject {
     }
 
     fn ask_classifier(&mut self, checkpoint: &Checkpoint, tools: &Tools) -> Result<()> {
-        let model = checkpoint.image_classifier(&tools.device)?.valid();
+        let model = checkpoint.image_classifier(&tools.device)?;
         let preprocess = &checkpoint.card.preprocess;
         let test = self.test.clone();
         let opened = tools.open(&test, preprocess)?;
         self.place(&opened.images);
-        let (width, rows) = tools.progress("classify", opened.images.len(), |tick| {
-            let (store, images) = (&opened.store, &opened.images);
-            map_images(store, images, preprocess, tools.batch_size, &tools.device, tick, |x| model.forward(x))
-        })?;
+        let (width, rows) =
+            tools.progress("classify", opened.images.len(), |tick| opened.logits(&model, preprocess, tools, tick))?;
         let kind = checkpoint.card.label_kind;
         let odds = columns_of(width, rows.chunks_exact(width.max(1)).map(|row| kind.log_odds(row)));
         self.scored.push(self.probabilities("Classifier", checkpoint.card.classes.clone(), odds));
@@ -242,11 +248,11 @@ impl Subject {
     /// The map of a sentence for each class: on phantoms with one finding in one place that of its report, with its box.
     fn ask_maps(&mut self, folder: &Path, options: &ReportOptions, tools: &Tools) -> Result<()> {
         let cases = pointing::cases(&self.test);
-        let mut chosen: Vec<(String, String, usize, Option<[f32; 4]>)> = Vec::new();
+        let mut chosen: Vec<(String, String, usize, Option<Case>)> = Vec::new();
         for case in cases {
             let class = &self.test.classes[case.class];
             if chosen.iter().all(|(name, ..)| name != class) && chosen.len() < QUERIES {
-                chosen.push((class.clone(), case.statement, case.study, Some(case.corners)));
+                chosen.push((class.clone(), case.statement.clone(), case.study, Some(case)));
             }
         }
         if chosen.is_empty() {
@@ -270,16 +276,14 @@ impl Subject {
         let opened = tools.open(&test, &explainer.preprocess)?;
         self.heat = tools.progress("heat maps", chosen.len(), |tick| {
             let mut maps = Vec::new();
-            for (class, sentence, study, place) in chosen {
-                let seen = crate::embed::seen(&opened.store, study, 0, &explainer.preprocess)?;
+            for (class, sentence, study, case) in chosen {
+                let image = opened.store.load(study, 0)?;
+                let seen = framed(&image, &explainer.preprocess);
                 let cells = explainer.cells(explainer.images(std::slice::from_ref(&seen)))?;
                 let grid = explainer.sentence_maps(&cells, &[&sentence])?.swap_remove(0);
-                let is_hit = place.map(|place| {
-                    let (row, column) = grid.highest();
-                    let (x, y) = (grid.cells.middle(column), grid.cells.middle(row));
-                    let [left, top, right, bottom] = place.map(f64::from);
-                    (left..=right).contains(&x) && (top..=bottom).contains(&y)
-                });
+                let is_hit = case.as_ref().map(|case| case.is_pointed_at(&grid, &image, &explainer.preprocess));
+                // Phantoms are square: what the network sees is the whole picture.
+                let place = case.map(|case| case.corners);
                 let seen = options.include_images.then_some(seen);
                 let row = test.studies[study].row;
                 maps.push(HeatMap { class, sentence, row, grid, place, seen, is_hit });
