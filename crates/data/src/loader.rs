@@ -24,7 +24,7 @@ use crate::fsx;
 use crate::image::Plane;
 use crate::image::augment::{AugmentConfig, AugmentParams};
 use crate::pairing::{Corpus, values};
-use crate::record::{Dataset, ImageSource, Phi, SampleRef, Study};
+use crate::record::{Dataset, SampleRef, Study};
 use crate::report::topics::Topics;
 use crate::report::words::Denials;
 use crate::rng::{Purpose, key, permutation, stream};
@@ -229,17 +229,9 @@ impl Loader {
         &self.shared.store
     }
 
-    /// SHA-256 of what batches are drawn from: patients, studies, names of images, sentences and labels, in order, and
-    /// the texts that stand beside the images. Two data sets that differ in any of them differ here, and one that was
-    /// moved is the same.
+    /// SHA-256 of what batches are drawn from: [`Dataset::fingerprint`], and the texts that stand beside the images.
     pub fn fingerprint(&self) -> String {
-        let mut digest = String::new();
-        for study in &self.shared.dataset.studies {
-            let ids = [study.patient_id.expose(), study.study_id.expose()];
-            let sentences: Vec<&String> = study.sentences.iter().map(Phi::expose).collect();
-            let images: Vec<String> = study.images.iter().map(ImageSource::fingerprint).collect();
-            digest = fsx::sha256_hex(format!("{digest}{ids:?}{images:?}{:?}{sentences:?}", study.labels).as_bytes());
-        }
+        let mut digest = self.shared.dataset.fingerprint();
         if let Some(unpaired) = &self.shared.unpaired {
             digest = fsx::sha256_hex(format!("{digest}{}", unpaired.corpus.fingerprint()).as_bytes());
         }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::demographics::Demographics;
+use crate::fsx;
 pub use crate::phi::{Phi, SampleRef, show_paths};
 use crate::source::phantom::PhantomKey;
 
@@ -95,6 +96,19 @@ impl Dataset {
     pub fn num_patients(&self) -> usize {
         let patients: std::collections::HashSet<&PatientId> = self.studies.iter().map(|s| &s.patient_id).collect();
         patients.len()
+    }
+
+    /// SHA-256 of patients, studies, names of images, sentences and labels, in order: a data set that differs in any of them
+    /// differs here, and one that was moved is the same.
+    pub fn fingerprint(&self) -> String {
+        let mut digest = String::new();
+        for study in &self.studies {
+            let ids = [study.patient_id.expose(), study.study_id.expose()];
+            let sentences: Vec<&String> = study.sentences.iter().map(Phi::expose).collect();
+            let images: Vec<String> = study.images.iter().map(ImageSource::fingerprint).collect();
+            digest = fsx::sha256_hex(format!("{digest}{ids:?}{images:?}{:?}{sentences:?}", study.labels).as_bytes());
+        }
+        digest
     }
 
     /// The studies of one split, in order.

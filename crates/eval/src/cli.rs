@@ -11,6 +11,7 @@ mod predict;
 mod prototypes;
 mod report;
 mod retrieval;
+mod table;
 mod zero_shot;
 
 use std::path::PathBuf;
@@ -55,6 +56,7 @@ enum Task {
     Pointing(pointing::PointingArgs),
     Prototypes(prototypes::PrototypeArgs),
     Report(report::ReportArgs),
+    Table(table::TableArgs),
     /// Writes what the towers make of images, texts or ready tensors.
     Embed(embed::EmbedArgs),
     /// Writes the encoders under the names that torchvision and transformers load.
@@ -141,6 +143,7 @@ pub fn main(cli: &Cli) -> Result<String> {
         Task::Pointing(args) => args.run(),
         Task::Prototypes(args) => args.run(),
         Task::Report(args) => args.run(),
+        Task::Table(args) => args.run(),
     }
 }
 

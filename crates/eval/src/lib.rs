@@ -20,6 +20,7 @@ pub mod report;
 pub mod retrieval;
 pub mod show;
 pub mod supervised;
+pub mod tables;
 pub mod tasks;
 pub mod vectors;
 pub mod zero_shot;

@@ -6,6 +6,7 @@
 pub mod own;
 
 use data::prompt::Prompts;
+use data::record::{Dataset, ImageSource};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -62,27 +63,58 @@ impl Embedded<'_> {
         self.dataset.studies[self.images[row].0].patient_id.expose()
     }
 
+    pub(crate) fn features(&self) -> Rows<'_> {
+        Rows { dataset: self.dataset, images: self.images, vectors: &self.embeddings.features }
+    }
+
+    pub(crate) fn embeds(&self) -> Rows<'_> {
+        Rows { dataset: self.dataset, images: self.images, vectors: &self.embeddings.embeds }
+    }
+}
+
+/// Images with their rows in one space.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rows<'a> {
+    pub(crate) dataset: &'a Dataset,
+    /// (study, image) of each row.
+    pub(crate) images: &'a [(usize, usize)],
+    pub(crate) vectors: &'a Embeddings,
+}
+
+impl Rows<'_> {
     fn positive(&self, row: usize, class: usize) -> bool {
         self.dataset.studies[self.images[row].0].labels.get(class).copied().flatten() == Some(true)
     }
 
-    fn classes_of(&self, row: usize) -> Vec<usize> {
-        (0..self.dataset.classes.len()).filter(|&class| self.positive(row, class)).collect()
+    /// The class of an image that is positive for one alone.
+    fn class_of(&self, row: usize) -> Option<usize> {
+        let mut classes = (0..self.dataset.classes.len()).filter(|&class| self.positive(row, class));
+        classes.next().filter(|_| classes.next().is_none())
+    }
+
+    fn image(&self, row: usize) -> &ImageSource {
+        let (study, image) = self.images[row];
+        &self.dataset.studies[study].images[image]
     }
 }
 
-/// Precision at each `k` by category: image queries with one positive class, and the query sentences of each class.
+/// What the queries of one direction found, and what is resampled for intervals.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) results: Vec<QueryResult>,
+    pub(crate) clusters: Clusters,
+}
+
+/// What the query sentences of each class find among candidates in the joint space.
 ///
 /// # Errors
 /// If no prompt class is a label of the candidates.
-pub fn by_category(
-    queries: Embedded<'_>,
-    candidates: Embedded<'_>,
+pub(crate) fn sentences_find(
+    candidates: Rows<'_>,
     prompts: &Prompts,
     text: TextTower<'_>,
-    ks: &[usize],
-    bootstrap: &Bootstrap,
-) -> Result<RetrievalFigures> {
+    max_k: usize,
+) -> Result<Found> {
     let mut sentences = Vec::new();
     let mut sentence_class = Vec::new();
     for (class, name) in candidates.dataset.classes.iter().enumerate() {
@@ -94,30 +126,37 @@ pub fn by_category(
         let what = "no label of the candidates has query sentences; give --prompts with `queries`".to_owned();
         return Err(EvalError::Unfit { data: candidates.dataset.name.clone(), what });
     }
-    let max_k = ks.iter().copied().max().unwrap_or(1);
-    let text_embeds = text.embed(&sentences)?;
     let hit = |q: usize, c: usize| candidates.positive(c, sentence_class[q]);
-    let by_text = retrieve(&text_embeds, &candidates.embeddings.embeds, max_k, hit, |_, _| false)?;
-    let by_text = precision_only(&by_text, ks, &Clusters::singletons(sentences.len()), bootstrap)?;
+    let results = retrieve(&text.embed(&sentences)?, candidates.vectors, max_k, hit, |_, _| false)?;
+    Ok(Found { results, clusters: Clusters::singletons(sentences.len()) })
+}
 
-    let class_of: Vec<Option<usize>> = (0..queries.images.len())
-        .map(|row| match queries.classes_of(row).as_slice() {
-            [class] => Some(*class),
-            _ => None,
-        })
-        .collect();
+/// What image queries with one positive class find among candidates by what the image encoder gives.
+///
+/// # Errors
+/// Rows of another width, or numbers that are not finite.
+pub(crate) fn images_find(queries: Rows<'_>, candidates: Rows<'_>, max_k: usize) -> Result<Found> {
+    let class_of: Vec<Option<usize>> = (0..queries.images.len()).map(|row| queries.class_of(row)).collect();
     let hit = |q: usize, c: usize| class_of[q].is_some_and(|class| candidates.positive(c, class));
-    let own = |q: usize, c: usize| {
-        let image = |set: Embedded<'_>, row: usize| {
-            let (study, image) = set.images[row];
-            set.dataset.studies[study].images[image].clone()
-        };
-        image(queries, q) == image(candidates, c)
-    };
-    let by_image = retrieve(&queries.embeddings.features, &candidates.embeddings.features, max_k, hit, own)?;
-    let patients: Vec<&str> = (0..queries.images.len()).map(|row| queries.patient(row)).collect();
-    let by_image = precision_only(&by_image, ks, &Clusters::from_keys(&patients), bootstrap)?;
-    Ok(RetrievalFigures { text_to_image: by_text, image_to_image: by_image, image_to_text: None })
+    let own = |q: usize, c: usize| queries.image(q) == candidates.image(c);
+    let results = retrieve(queries.vectors, candidates.vectors, max_k, hit, own)?;
+    let studies = queries.images.iter().map(|&(study, _)| &queries.dataset.studies[study]);
+    let patients: Vec<&str> = studies.map(|study| study.patient_id.expose().as_str()).collect();
+    Ok(Found { results, clusters: Clusters::from_keys(&patients) })
+}
+
+/// Precision at each `k` by category, of what was found.
+///
+/// # Errors
+/// A cut-off above the one that was asked for.
+pub(crate) fn by_category(
+    sentences: &Found,
+    images: &Found,
+    ks: &[usize],
+    bootstrap: &Bootstrap,
+) -> Result<RetrievalFigures> {
+    let figures = |found: &Found| precision_only(&found.results, ks, &found.clusters, bootstrap);
+    Ok(RetrievalFigures { text_to_image: figures(sentences)?, image_to_image: figures(images)?, image_to_text: None })
 }
 
 fn precision_only(

@@ -3,6 +3,7 @@
 use burn::tensor::Device;
 use data::prompt::Prompts;
 use data::record::Dataset;
+use data::rng::{Purpose, key};
 use data::source::parts::Categories;
 use data::store::ImageStore;
 use data::text::Tokenizer;
@@ -21,7 +22,7 @@ use crate::linear_probe::{ProbeConfig, ProbeSet, linear_probe};
 use crate::metric::Bootstrap;
 use crate::prototypes::{Prototypes, none_of_them, prototypes};
 use crate::ranking::Embeddings;
-use crate::retrieval::{RetrievalFigures, by_category, by_pairs};
+use crate::retrieval::{Found, RetrievalFigures, Rows, by_category, by_pairs, images_find, sentences_find};
 use crate::zero_shot::zero_shot;
 
 /// What every task needs besides model and data.
@@ -65,7 +66,39 @@ impl Opened<'_> {
     }
 }
 
+impl Opened<'_> {
+    /// The images with what both towers' space has of them.
+    pub(crate) fn embedded<'b>(&'b self, embeddings: &'b ImageEmbeddings) -> Embedded<'b> {
+        Embedded { dataset: self.dataset, images: &self.images, embeddings }
+    }
+
+    /// What an image encoder gives the images.
+    pub(crate) fn features(
+        &self,
+        encoder: &ImageEncoder,
+        preprocess: &Preprocess,
+        tools: &Tools,
+    ) -> Result<Embeddings> {
+        let label = format!("features of {}", self.dataset.name);
+        let (width, rows) = tools.progress(&label, self.images.len(), |tick| {
+            let (store, images) = (&self.store, &self.images);
+            image_features(encoder, store, images, preprocess, tools.batch_size, &tools.device, tick)
+        })?;
+        Ok(Embeddings::new(self.images.len(), width.max(1), rows)?)
+    }
+
+    /// The images with their rows in one space.
+    pub(crate) fn rows<'b>(&'b self, vectors: &'b Embeddings) -> Rows<'b> {
+        Rows { dataset: self.dataset, images: &self.images, vectors }
+    }
+}
+
 impl Tools {
+    /// The largest cut-off.
+    pub(crate) fn max_k(&self) -> usize {
+        self.ks.iter().copied().max().unwrap_or(1)
+    }
+
     pub(crate) fn open<'a>(&self, dataset: &'a Dataset, preprocess: &Preprocess) -> Result<Opened<'a>> {
         if dataset.studies.is_empty() {
             let what = "this part has no studies: use more data or another split".to_owned();
@@ -118,6 +151,22 @@ impl<'a> Towers<'a> {
         Ok(Self { model, preprocess: &checkpoint.card.preprocess, tokenizer, max_tokens, tools })
     }
 
+    /// The same architecture with random weights.
+    ///
+    /// # Errors
+    /// If the checkpoint has no text tower.
+    pub(crate) fn random(
+        checkpoint: &'a Checkpoint,
+        tokenizer: &'a Tokenizer,
+        max_tokens: usize,
+        tools: &'a Tools,
+        seed: u64,
+    ) -> Result<Self> {
+        tools.device.seed(key(seed, Purpose::Init, 1, 0));
+        let model = checkpoint.dual_config()?.init(&tools.device);
+        Ok(Self { model, preprocess: &checkpoint.card.preprocess, tokenizer, max_tokens, tools })
+    }
+
     /// What encodes its texts.
     pub(crate) fn text(&self) -> TextTower<'_> {
         let (model, tokenizer) = (&self.model, self.tokenizer);
@@ -153,17 +202,20 @@ impl<'a> Towers<'a> {
     /// # Errors
     /// Unreadable images, or no query sentence for any label.
     pub fn retrieval_by_category(&self, categories: &Categories, prompts: &Prompts) -> Result<RetrievalFigures> {
+        let (sentences, images) = self.found_by_category(categories, prompts)?;
+        by_category(&sentences, &images, &self.tools.ks, &self.tools.bootstrap)
+    }
+
+    /// What the sentences and the images of the categories find.
+    pub(crate) fn found_by_category(&self, categories: &Categories, prompts: &Prompts) -> Result<(Found, Found)> {
         let candidates = self.tools.open(&categories.candidates, self.preprocess)?;
         let queries = self.tools.open(&categories.queries, self.preprocess)?;
         let (candidate_embeds, query_embeds) = (self.embed(&candidates)?, self.embed(&queries)?);
-        by_category(
-            Embedded { dataset: queries.dataset, images: &queries.images, embeddings: &query_embeds },
-            Embedded { dataset: candidates.dataset, images: &candidates.images, embeddings: &candidate_embeds },
-            prompts,
-            self.text(),
-            &self.tools.ks,
-            &self.tools.bootstrap,
-        )
+        let candidates = candidates.embedded(&candidate_embeds);
+        let max_k = self.tools.max_k();
+        let sentences = sentences_find(candidates.embeds(), prompts, self.text(), max_k)?;
+        let images = images_find(queries.embedded(&query_embeds).features(), candidates.features(), max_k)?;
+        Ok((sentences, images))
     }
 
     /// Retrieval of pairs.
@@ -176,6 +228,17 @@ impl<'a> Towers<'a> {
         let set = Embedded { dataset, images: &opened.images, embeddings: &embeddings };
         by_pairs(set, self.text(), &self.tools.ks, &self.tools.bootstrap)
     }
+}
+
+/// What the images of the categories find by the image encoder of a checkpoint, which needs no text tower.
+pub(crate) fn images_by_category(checkpoint: &Checkpoint, categories: &Categories, tools: &Tools) -> Result<Found> {
+    let encoder = checkpoint.image_encoder(&tools.device)?;
+    let preprocess = &checkpoint.card.preprocess;
+    let queries = tools.open(&categories.queries, preprocess)?;
+    let candidates = tools.open(&categories.candidates, preprocess)?;
+    let [asked, found] = [&queries, &candidates].map(|opened| opened.features(&encoder, preprocess, tools));
+    let (asked, found) = (asked?, found?);
+    images_find(queries.rows(&asked), candidates.rows(&found), tools.max_k())
 }
 
 /// The prototypes of a model with the images that they were compared with.

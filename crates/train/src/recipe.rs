@@ -24,9 +24,10 @@ use crate::objective::medclip::{self, MedClipConfig};
 use crate::objective::mgca::flavour::{self as mgca, MgcaConfig};
 
 /// The recipes of this project, by name.
-pub const RECIPES: [(&str, &str); 14] = [
+pub const RECIPES: [(&str, &str); 15] = [
     ("convirt-phantom", include_str!("../../../models/convirt-phantom/recipe.toml")),
     ("supervised-phantom", include_str!("../../../models/supervised-phantom/recipe.toml")),
+    ("supervised-mini", include_str!("../../../models/supervised-mini/recipe.toml")),
     ("convirt-small", include_str!("../../../models/convirt-small/recipe.toml")),
     ("convirt-mini", include_str!("../../../models/convirt-mini/recipe.toml")),
     ("mgca-phantom", include_str!("../../../models/mgca-phantom/recipe.toml")),

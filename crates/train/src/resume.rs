@@ -1,6 +1,5 @@
 //! Going on with a run that stopped: which folder, and whether it is still the same run.
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -10,6 +9,7 @@ use engine::config;
 use engine::device::compiled;
 use engine::run_dir::{Environment, RunDir};
 use engine::state::Origin;
+use serde::Serialize;
 
 use crate::error::TrainError;
 use crate::recipe::Recipe;
@@ -59,11 +59,12 @@ pub fn compare(run: &RunDir, recipe: &Recipe, device: &str) -> Result<(), TrainE
     let environment = environment(recipe, device)?;
     let read = |path: PathBuf| data::fsx::read_capped(&path, 1 << 20);
     let old = String::from_utf8_lossy(&read(run.config())?).into_owned();
-    let mut difference = differences(&values(&old), &config::flat(recipe)?);
+    let mut changed = differences(&old, recipe)?;
     if !recipe.optim.schedule.looks_ahead() {
         // More or fewer updates, all of them the same.
-        difference.retain(|line| !line.starts_with("  run.steps:"));
+        changed.retain(|(key, _)| key != "run.steps");
     }
+    let mut difference: Vec<String> = changed.into_iter().map(|(_, line)| format!("  {line}")).collect();
     // A run that stopped before it wrote its environment has saved nothing that could differ.
     if let Ok(bytes) = read(run.environment())
         && let Ok(old) = serde_json::from_slice::<Environment>(&bytes)
@@ -123,20 +124,11 @@ fn refuse(run: &RunDir, difference: Vec<String>) -> Result<(), TrainError> {
     Err(EngineError::Changed { path: run.path().to_owned(), difference }.into())
 }
 
-fn differences(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> Vec<String> {
-    let mut keys: Vec<&String> = old.keys().chain(new.keys()).collect();
-    keys.sort_unstable();
-    keys.dedup();
-    let get = |map: &BTreeMap<String, String>, key: &str| map.get(key).cloned().unwrap_or_else(|| "absent".to_owned());
-    keys.into_iter()
-        .filter(|key| !FREE.contains(&key.as_str()) && old.get(*key) != new.get(*key))
-        .map(|key| format!("  {key}: {}, now {}", get(old, key), get(new, key)))
-        .collect()
-}
-
-/// Every value of a TOML text under its dotted key; a text that is no TOML has none.
-fn values(text: &str) -> BTreeMap<String, String> {
-    text.parse::<toml::Table>().ok().and_then(|table| config::flat(&table).ok()).unwrap_or_default()
+/// Lines of the keys that decide what is learned and have other values now.
+fn differences<T: Serialize>(old: &str, new: &T) -> Result<Vec<(String, String)>, TrainError> {
+    let mut all = config::differences(old, new)?;
+    all.retain(|(key, _)| !FREE.contains(&key.as_str()));
+    Ok(all)
 }
 
 #[cfg(test)]
@@ -145,11 +137,15 @@ mod tests {
 
     #[test]
     fn what_is_learned_must_not_change_and_the_rest_may() {
-        let old = values("[run]\nsteps = 5\nlog_every = 1\n[optim]\nlr = 1e-3\n[eval]\nks = [5]");
-        let same = values("[run]\nsteps = 5\nlog_every = 7\n[optim]\nlr = 0.001\n[eval]\nks = [5, 10]");
-        assert_eq!(differences(&old, &same), Vec::<String>::new());
-        let new = values("[run]\nsteps = 6\n[optim]\nlr = 1e-3\nkind = \"adam\"");
-        assert_eq!(differences(&old, &new), ["  optim.kind: absent, now \"adam\"", "  run.steps: 5, now 6"]);
+        let old = "[run]\nsteps = 5\nlog_every = 1\n[optim]\nlr = 1e-3\n[eval]\nks = [5]";
+        let lines = |new: &str| -> Vec<String> {
+            let new: toml::Table = new.parse().unwrap();
+            differences(old, &new).unwrap().into_iter().map(|(_, line)| line).collect()
+        };
+        let same = "[run]\nsteps = 5\nlog_every = 7\n[optim]\nlr = 0.001\n[eval]\nks = [5, 10]";
+        assert_eq!(lines(same), Vec::<String>::new());
+        let new = "[run]\nsteps = 6\n[optim]\nlr = 1e-3\nkind = \"adam\"";
+        assert_eq!(lines(new), ["optim.kind: absent, now \"adam\"", "run.steps: 5, now 6"]);
     }
 
     #[test]

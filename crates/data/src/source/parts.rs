@@ -147,10 +147,7 @@ impl PhantomSource {
             train: self.natural(first::TRAIN, self.train, Split::Train),
             validate: self.natural(first::VALIDATE, self.validate, Split::Validate),
             test: self.natural(first::TEST, self.test, Split::Test),
-            categories: Some(Categories {
-                candidates: self.candidates(),
-                queries: self.exclusive(first::QUERIES, self.queries_per_class),
-            }),
+            categories: Some(Categories { candidates: self.candidates(), queries: self.queries() }),
         }
     }
 
@@ -162,6 +159,11 @@ impl PhantomSource {
     /// Held-out studies with one finding each.
     pub fn candidates(&self) -> Dataset {
         self.exclusive(first::CANDIDATES, self.candidates_per_class)
+    }
+
+    /// Further studies with one finding each, whose images are queries.
+    pub fn queries(&self) -> Dataset {
+        self.exclusive(first::QUERIES, self.queries_per_class)
     }
 
     fn natural(&self, start: u64, count: u64, split: Split) -> Dataset {

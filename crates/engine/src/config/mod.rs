@@ -21,7 +21,7 @@ pub use error::{At, ConfigError, UnknownKey};
 pub use key::KeyPath;
 pub use layer::{Layer, Origin, Source};
 pub(crate) use print::to_table;
-pub use print::{flat, sha256, to_toml};
+pub use print::{differences, flat, sha256, to_toml};
 
 /// Merged layers and the origin of every key.
 #[derive(Debug, Clone, Default)]

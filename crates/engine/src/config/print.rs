@@ -40,6 +40,21 @@ pub fn flat<T: Serialize>(value: &T) -> Result<BTreeMap<String, String>, ConfigE
     Ok(leaves(&to_table(value)?).into_iter().map(|(path, value)| (path.to_string(), inline(&value))).collect())
 }
 
+/// Keys whose values differ between a configuration as TOML and another one, each with a line that tells both values. A text
+/// that is no TOML has no values.
+///
+/// # Errors
+/// As [`to_toml`].
+pub fn differences<T: Serialize>(old: &str, new: &T) -> Result<Vec<(String, String)>, ConfigError> {
+    let (old, new) = (old.parse::<Table>().map_or_else(|_| Ok(BTreeMap::new()), |old| flat(&old))?, flat(new)?);
+    let mut keys: Vec<&String> = old.keys().chain(new.keys()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let get = |map: &BTreeMap<String, String>, key: &str| map.get(key).cloned().unwrap_or_else(|| "absent".to_owned());
+    let differ = keys.into_iter().filter(|key| old.get(*key) != new.get(*key));
+    Ok(differ.map(|key| (key.clone(), format!("{key}: {}, now {}", get(&old, key), get(&new, key)))).collect())
+}
+
 /// The table of a configuration.
 pub(crate) fn to_table<T: Serialize>(value: &T) -> Result<Table, ConfigError> {
     let table = Table::try_from(value)?;

@@ -23,6 +23,16 @@ pub(super) struct Compute {
 }
 
 impl Compute {
+    /// The device as it was named.
+    pub(super) fn device(&self) -> &str {
+        &self.device
+    }
+
+    /// Style of progress.
+    pub(super) fn ui(&self) -> Ui {
+        self.ui
+    }
+
     /// The tools of a task that needs no cut-offs, with the usual intervals.
     pub(super) fn tools(&self) -> Result<Tools> {
         let (device, _) = self.device.parse::<DeviceSpec>()?.open()?;

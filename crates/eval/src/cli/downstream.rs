@@ -7,12 +7,14 @@ use data::error::DataError;
 use data::fsx;
 use data::source::parts::Parts;
 use engine::checkpoint::{self, Checkpoint};
+use engine::interrupt::Interrupts;
 use engine::run_dir::RunDir;
 use model::head::label_kind::LabelKind;
 use serde_json::{Map, Value, json};
 
 use super::compute::Compute;
 use crate::downstream::fine_tune::{FineTuneConfig, FineTuneTask};
+use crate::downstream::kept::Kept;
 use crate::downstream::labelled::{Labelled, LabelledConfig};
 use crate::downstream::probe::{ProbeTask, RATES};
 use crate::downstream::protocol::Protocol;
@@ -234,6 +236,10 @@ pub(super) struct ProbeArgs {
     /// Longest training in epochs; default: 1000, or the protocol's.
     #[arg(long)]
     epochs: Option<u64>,
+    /// Folder for the figures, eval.json, and the scores of every repetition: a probe that was stopped goes on there, and one
+    /// that is asked for more seeds or shares of the labels fits only those.
+    #[arg(long)]
+    out: Option<PathBuf>,
 }
 
 impl ProbeArgs {
@@ -251,7 +257,12 @@ impl ProbeArgs {
         protocol.max_epochs = self.epochs.unwrap_or(protocol.max_epochs);
         let rates = if self.lr.is_empty() { rates } else { self.lr.clone() };
         let task = ProbeTask { repetitions, rates, protocol, stratify: args.stratify.clone() };
-        let figures = LabelledArgs::figures(&labelled, &task.run(&checkpoint, &baselines, &labelled, &tools)?);
+        let kept = self.out.as_deref().map(|out| task.keep_in(out, &checkpoint, &labelled)).transpose()?;
+        let found = task.run(&checkpoint, &baselines, &labelled, kept.as_ref(), &tools)?;
+        let figures = LabelledArgs::figures(&labelled, &found);
+        if let Some(out) = &self.out {
+            fsx::write_atomic(&out.join("eval.json"), format!("{figures:#}\n").as_bytes())?;
+        }
         Ok(args.print(&labelled, &figures))
     }
 }
@@ -263,8 +274,8 @@ pub(super) struct FineTuneArgs {
     #[command(flatten)]
     labelled: LabelledArgs,
     /// New folder for the classifier, model.safetensors, its figures, eval.json, its card for people, CARD.md, and a report,
-    /// report.html; of several seeds and shares of the labels, the classifier with the best validation score. All are written
-    /// at the end: one that is stopped before starts again.
+    /// report.html; of several seeds and shares of the labels, the classifier with the best validation score. The same command
+    /// goes on with one that was stopped, from the last epoch that ended.
     #[arg(long)]
     out: Option<PathBuf>,
     /// Learning rate of all parameters; default: 0.0001.
@@ -329,11 +340,17 @@ impl FineTuneArgs {
         let checkpoint = args.checkpoint()?;
         let baselines = args.baselines()?;
         let labelled = args.labelled()?;
-        // Refused now rather than after hours of training.
-        let out = self.out.as_deref().map(RunDir::create).transpose()?;
         let stratify = args.stratify.clone();
         let task = FineTuneTask { repetitions, protocol: self.protocol(), stratify };
-        let tuned = task.run(&checkpoint, &baselines, &labelled, &tools)?;
+        // Refused now rather than after hours of training.
+        let out = self.out.as_deref().map(run_dir).transpose()?;
+        let _lock = out.as_ref().map(RunDir::lock).transpose()?;
+        let kept = out.as_ref().map(|out| task.keep_in(out.path(), &checkpoint, &labelled)).transpose()?;
+        let tools = match &out {
+            Some(out) => Tools { interrupts: interrupts(out.path())?, ..tools },
+            None => tools,
+        };
+        let tuned = task.run(&checkpoint, &baselines, &labelled, kept.as_ref(), &tools)?;
         let figures = LabelledArgs::figures(&labelled, &tuned.figures);
         if let Some(out) = out {
             checkpoint::save(&out.model(), &tuned.model, &tuned.card)?;
@@ -344,8 +361,20 @@ impl FineTuneArgs {
             let report = run_report(out.path(), &shown, &tools)?;
             fsx::write_atomic(&out.path().join("report.html"), report.as_bytes())?;
         }
+        kept.map_or(Ok(()), Kept::finish)?;
         Ok(args.print(&labelled, &figures))
     }
+}
+
+/// The folder of a fine-tuning that was stopped, or a new one.
+fn run_dir(path: &Path) -> engine::Result<RunDir> {
+    if RunDir::is_unfinished(path) { RunDir::open(path) } else { RunDir::create(path) }
+}
+
+/// Signals, of which the first lets the state be saved.
+fn interrupts(path: &Path) -> Result<Interrupts> {
+    let failed = |source| DataError::Io { action: "listen for signals in", path: path.to_owned(), source };
+    Ok(Interrupts::listen().map_err(failed)?)
 }
 
 /// What the report of a classifier is drawn from.

@@ -1,13 +1,15 @@
 //! What makes one epoch better than another on the validation part.
 
 use model::head::label_kind::LabelKind;
+use serde::Serialize;
 
 use crate::error::Result;
 use crate::metric::{auroc, macro_mean};
 use crate::tasks::columns_of;
 
 /// What an epoch is chosen by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Criterion {
     /// Mean AUROC over the classes, each against all others.
     #[default]

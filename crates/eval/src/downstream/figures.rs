@@ -3,19 +3,21 @@
 use std::collections::BTreeMap;
 
 use data::record::Dataset;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::subgroups::{Attribute, attributes};
 use crate::error::{EvalError, Result};
 use crate::metric::{
     Bootstrap, Clusters, SortedScores, by_stratum, group_mean_interval, macro_mean, mean_auroc_difference, prevalence,
+    stratum_alone,
 };
 
 /// Scores of the images of a part, `[K][N]`.
 pub type Scores = Vec<Vec<f32>>;
 
 /// What one repetition gives the images of two parts: logits, or log-odds of each class.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Scored {
     /// Of the validation part, which chooses thresholds.
     pub validate: Scores,
@@ -65,7 +67,7 @@ impl TestPart {
     }
 
     /// Every figure, each the mean over repetitions with the interval of that mean over resampled patients: those of
-    /// [`Self::areas`]; `auprc`, `brier` and `ece` as macro mean and of every class; `operating_point` and `reliability` of
+    /// [`Self::areas`]; `stratum_alone`, the AUROC of the stratum as the score, where there are strata; `auprc`, `brier` and `ece` as macro mean and of every class; `operating_point` and `reliability` of
     /// every class; `subgroups` where the part has any.
     ///
     /// # Errors
@@ -79,6 +81,14 @@ impl TestPart {
         let precision = |group: &SortedScores, counts: &[u32]| group.auprc(Some(counts));
         let auprc = self.by_class(&self.whole(repetitions)?, &chances, precision, bootstrap);
         figures.insert("auprc".to_owned(), auprc);
+        if let Some((strata, count)) = &self.strata {
+            let of_class =
+                |labels: &Vec<Option<bool>>| Ok(vec![stratum_alone(labels, strata, *count, &self.clusters)?]);
+            let sorted: Sorted = self.labels.iter().map(of_class).collect::<Result<_>>()?;
+            let chances = vec![Some(0.5); self.classes.len()];
+            let area = |group: &SortedScores, counts: &[u32]| group.auroc(Some(counts));
+            figures.insert("stratum_alone".to_owned(), self.by_class(&sorted, &chances, area, bootstrap));
+        }
         figures.extend(self.decisions(repetitions, bootstrap)?);
         if let Some(subgroups) = self.subgroups(repetitions, bootstrap)? {
             figures.insert("subgroups".to_owned(), subgroups);

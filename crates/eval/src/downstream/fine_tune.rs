@@ -5,12 +5,15 @@
 //! images a step; 200 steps of the head alone at 1e-3, then all parameters at 1e-4, halved after 3 epochs without a better
 //! validation score; 10 such epochs end it, and the best epoch is tested. Augmentation as in pretraining. The paper does not
 //! say how batch normalisation behaves while the encoder is frozen: here it evaluates.
+//!
+//! With a folder, what was finished before is not trained again, and a repetition under way goes on from its last epoch,
+//! bit by bit as if it had never stopped; its steps of the head alone come again where it was stopped among them.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use burn::module::Module;
-use burn::optim::ModuleOptimizer;
-
+use burn::tensor::Device;
 use data::error::DataError;
 use data::image::augment::AugmentConfig;
 use data::loader::{Loader, LoaderConfig, TopicSource};
@@ -19,24 +22,28 @@ use data::rng::{Purpose, key};
 use data::text::Tokenizer;
 use engine::EngineError;
 use engine::checkpoint::{Architecture, Card, Checkpoint};
-use engine::fit::{FitConfig, Observer, Start, StepReport, fit};
+use engine::fit::{FitConfig, Start, fit};
 use engine::optim::{OptimConfig, OptimizerKind, Schedule};
 use engine::progress::Progress;
-use engine::state::{Origin, TrainState};
+use engine::state::Origin;
+use engine::state::store::StateStore;
 use engine::upload::Preprocess;
 use model::head::classifier::{ImageClassifier, ImageClassifierConfig};
 use model::head::label_kind::LabelKind;
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::Repetitions;
 use super::compare::{self, ByFraction};
 use super::criterion::Criterion;
-use super::figures::{Scored, Scores};
+use super::figures::Scored;
 use super::judge::Judge;
+use super::kept::{self, Kept, Repetition};
 use super::labelled::Labelled;
+use super::watch::{Best, Watch, scores};
 use crate::error::{EvalError, Result};
 use crate::supervised::Supervised;
-use crate::tasks::{Opened, Tools};
+use crate::tasks::Tools;
 use crate::zero_shot::task::Against;
 
 /// Memory for decoded training images (bytes).
@@ -47,7 +54,7 @@ const VALIDATION_CACHE_BYTES: usize = 256 << 20;
 const WORKERS: usize = 2;
 
 /// Protocol of fine-tuning; the defaults are the paper's.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FineTuneConfig {
     /// Learning rate of all parameters.
     pub lr: f64,
@@ -116,8 +123,25 @@ pub struct FineTuneTask {
     pub stratify: Option<String>,
 }
 
+/// What repetitions depend on, besides weights and data.
+#[derive(Debug, Serialize)]
+struct Settings<'a> {
+    kind: LabelKind,
+    fine_tune: &'a FineTuneConfig,
+}
+
 impl FineTuneTask {
-    /// Trains a classifier for each repetition and scores the test part; the same from the values of `baselines`.
+    /// Opens the folder in which repetitions are kept.
+    ///
+    /// # Errors
+    /// As [`Kept::open`].
+    pub fn keep_in(&self, folder: &Path, checkpoint: &Checkpoint, labelled: &Labelled) -> Result<Kept> {
+        let settings = Settings { kind: labelled.kind, fine_tune: &self.protocol };
+        Kept::open(folder, checkpoint, labelled, &settings)
+    }
+
+    /// Trains a classifier for each repetition and scores the test part; the same from the values of `baselines`. What is in
+    /// `kept` is not trained again.
     ///
     /// # Errors
     /// Settings that make no sense, unreadable images, weights that do not fit, classes without both labels, a loss that
@@ -127,20 +151,27 @@ impl FineTuneTask {
         checkpoint: &Checkpoint,
         baselines: &[Against],
         labelled: &Labelled,
+        kept: Option<&Kept>,
         tools: &Tools,
     ) -> Result<FineTuned> {
         self.protocol.check()?;
-        let draws: Vec<Draws> = self.repetitions.iter().map(|r| r.draws(&labelled.train)).collect::<Result<_>>()?;
+        let share = |r: &Repetitions| Ok((r.fraction, r.draws(&labelled.train)?));
+        let shares: Vec<Share> = self.repetitions.iter().map(share).collect::<Result<_>>()?;
         let judge = Judge::new(labelled, self.stratify.as_deref())?;
         check_validation(&labelled.validate)?;
-        let all = Trainings { task: self, labelled, draws: &draws, tools };
-        let own = Initial { label: "", checkpoint, random: false };
+        let all = Trainings { task: self, labelled, shares: &shares, kept, tools };
+        let own = Initial { label: "", name: "own".to_owned(), checkpoint, random: false };
         let (trained, best) = all.run(&own)?;
         let mut others = Vec::new();
         for baseline in baselines {
             let initial = match baseline {
-                Against::Random => Initial { label: "random, ", checkpoint, random: true },
-                Against::Checkpoint(other) => Initial { label: "baseline, ", checkpoint: other, random: false },
+                Against::Random => Initial { label: "random, ", name: "random".to_owned(), checkpoint, random: true },
+                Against::Checkpoint(other) => Initial {
+                    label: "baseline, ",
+                    name: kept::name_of_weights(other)?,
+                    checkpoint: other,
+                    random: false,
+                },
             };
             others.push((baseline, all.run(&initial)?.0));
         }
@@ -148,10 +179,7 @@ impl FineTuneTask {
             let value = self.repetitions.first().map_or(0, |repetitions| repetitions.seeds).to_string();
             return Err(DataError::Setting { key: "--seeds", value, why: "use at least 1" }.into());
         };
-        let architecture = Architecture::ImageClassifier(self.architecture(checkpoint, labelled)?);
-        let mut card = Card::new("fine-tune", architecture, padded(checkpoint));
-        card.classes.clone_from(&labelled.train.classes);
-        card.label_kind = labelled.kind;
+        let card = self.card(checkpoint, labelled)?;
         let fractions: Vec<f64> = self.repetitions.iter().map(|repetitions| repetitions.fraction).collect();
         let figures = compare::figures(&judge, &fractions, &trained, &others, &tools.bootstrap)?;
         Ok(FineTuned { figures, model, card })
@@ -166,15 +194,26 @@ impl FineTuneTask {
         architecture.validate()?;
         Ok(architecture)
     }
+
+    /// What a classifier that starts from a checkpoint is.
+    fn card(&self, checkpoint: &Checkpoint, labelled: &Labelled) -> Result<Card> {
+        let architecture = Architecture::ImageClassifier(self.architecture(checkpoint, labelled)?);
+        let mut card = Card::new("fine-tune", architecture, padded(checkpoint));
+        card.classes.clone_from(&labelled.train.classes);
+        card.label_kind = labelled.kind;
+        Ok(card)
+    }
 }
 
-/// The seeds of a share of the labels, with the studies of each.
-type Draws = Vec<(u64, Vec<usize>)>;
+/// A share of the labels with its seeds and the studies of each.
+type Share = (f64, Vec<(u64, Vec<usize>)>);
 
 /// Initial values of an encoder.
 struct Initial<'a> {
     /// What goes before the names of its progress bars.
     label: &'a str,
+    /// What goes before the names of its repetitions.
+    name: String,
     checkpoint: &'a Checkpoint,
     /// Whether the architecture alone is that of the checkpoint.
     random: bool,
@@ -184,51 +223,97 @@ struct Initial<'a> {
 struct Trainings<'a> {
     task: &'a FineTuneTask,
     labelled: &'a Labelled,
-    draws: &'a [Draws],
+    shares: &'a [Share],
+    kept: Option<&'a Kept>,
     tools: &'a Tools,
 }
+
+/// The best repetition so far: validation score, name and classifier, which lies in the folder where it is not in memory.
+type Highest = (f64, String, Option<ImageClassifier>);
 
 impl Trainings<'_> {
     /// Logits of the test part by share of the labels and repetition, and the classifier with the best validation score.
     fn run(&self, initial: &Initial<'_>) -> Result<(ByFraction, Option<(f64, ImageClassifier)>)> {
-        let (labelled, tools) = (self.labelled, self.tools);
-        let preprocess = &padded(initial.checkpoint);
-        let opened = tools.open(&labelled.test, preprocess)?;
         let mut all = Vec::new();
-        let mut best: Option<(f64, ImageClassifier)> = None;
-        for draws in self.draws {
+        let mut highest: Option<Highest> = None;
+        for (fraction, draws) in self.shares {
             let mut repetitions = Vec::new();
             for (seed, studies) in draws {
-                let chosen = studies.iter().map(|&study| labelled.train.studies[study].clone()).collect();
-                let train = Dataset { studies: chosen, ..labelled.train.clone() };
-                let Best { score, validate, model } = self.train(initial, &train, *seed)?;
-                tracing::info!(seed, images = train.studies.len(), validation = score, "best epoch");
-                let test = tools
-                    .progress("test", opened.images.len(), |tick| scores(&model, &opened, preprocess, tools, tick))?;
-                repetitions.push(Scored { validate, test });
-                if best.as_ref().is_none_or(|(highest, _)| score > *highest) {
-                    best = Some((score, model));
+                let name = kept::name(&initial.name, *fraction, *seed);
+                let before = self.kept.and_then(|kept| kept.find(&name));
+                let (repetition, model) = match before {
+                    Some(repetition) => (repetition, None),
+                    None => self.repetition(initial, &name, studies, *seed)?,
+                };
+                let score = repetition.validation;
+                repetitions.push(repetition.scored);
+                let is_best = highest.as_ref().is_none_or(|(best, ..)| score > *best);
+                // The classifiers of all other repetitions are of no use.
+                let useless =
+                    if is_best { highest.as_ref().map(|(_, name, _)| name.clone()) } else { Some(name.clone()) };
+                if let (Some(kept), Some(name)) = (self.kept, useless) {
+                    kept.forget(&name)?;
+                }
+                if is_best {
+                    highest = Some((score, name, model));
                 }
             }
             all.push(repetitions);
         }
+        let best = match (highest, self.kept) {
+            (Some((score, _, Some(model))), _) => Some((score, model)),
+            (Some((score, name, None)), Some(kept)) => {
+                let model = Checkpoint::read(&kept.place(&name))?.image_classifier(&self.tools.device)?;
+                Some((score, model))
+            }
+            _ => None,
+        };
         Ok((all, best))
     }
 
-    /// One repetition.
-    fn train(&self, initial: &Initial<'_>, train: &Dataset, seed: u64) -> Result<Best> {
+    /// One repetition, from its beginning or from where it was stopped, with its classifier.
+    fn repetition(
+        &self,
+        initial: &Initial<'_>,
+        name: &str,
+        studies: &[usize],
+        seed: u64,
+    ) -> Result<(Repetition, Option<ImageClassifier>)> {
+        let (labelled, tools) = (self.labelled, self.tools);
+        let preprocess = &padded(initial.checkpoint);
+        let chosen = studies.iter().map(|&study| labelled.train.studies[study].clone()).collect();
+        let train = Dataset { studies: chosen, ..labelled.train.clone() };
+        let place = self.kept.map(|kept| kept.place(name));
+        let Best { score, validate, model } = self.train(initial, &train, seed, place.as_deref())?;
+        tracing::info!(seed, images = train.studies.len(), validation = score, "best epoch");
+        let opened = tools.open(&labelled.test, preprocess)?;
+        let test =
+            tools.progress("test", opened.images.len(), |tick| scores(&model, &opened, preprocess, tools, tick))?;
+        let repetition = Repetition { validation: score, scored: Scored { validate, test } };
+        if let Some(kept) = self.kept {
+            kept.keep(name, &repetition)?;
+        }
+        Ok((repetition, Some(model)))
+    }
+
+    /// Trains the head alone and then all parameters; with a `place` keeps states there and goes on from them.
+    fn train(&self, initial: &Initial<'_>, train: &Dataset, seed: u64, place: Option<&Path>) -> Result<Best> {
         let (protocol, tools, kind) = (&self.task.protocol, self.tools, self.labelled.kind);
         let preprocess = &padded(initial.checkpoint);
         let loader = protocol.loader(train, preprocess, seed)?;
         let tracked = tools.device.clone().autodiff();
         tools.device.seed(key(seed, Purpose::Init, 0, 0));
         let mut model = self.task.architecture(initial.checkpoint, self.labelled)?.init(&tracked);
-        let encoder =
-            if initial.random { model.image_encoder.clone() } else { initial.checkpoint.image_encoder(&tracked)? };
+        let encoder = if initial.random {
+            // Drawn now: a copy whose numbers are not drawn yet would stay frozen with the one that is frozen below.
+            model.image_encoder.valid().train()
+        } else {
+            initial.checkpoint.image_encoder(&tracked)?
+        };
         let part = &self.labelled.validate;
         let validate = Tools { cache_bytes: VALIDATION_CACHE_BYTES, ..tools.clone() }.open(part, preprocess)?;
         let labels = labels_of(part);
-        let origin = || Origin { seed, ..Origin::default() };
+        let card = self.task.card(initial.checkpoint, self.labelled)?;
         let watch = |label: &str, steps| Watch {
             progress: Progress::new(tools.ui, &format!("{}{label}, seed {seed}", initial.label), steps),
             validate: &validate,
@@ -238,31 +323,60 @@ impl Trainings<'_> {
             preprocess: preprocess.clone(),
             tools,
             best: None,
+            kept: None,
         };
 
         let supervised = |model| Supervised::new(model, preprocess.clone()).with_kind(kind);
+        let config = protocol.all(seed, loader.steps_per_epoch(), place.is_some());
+        let states = place.map(|place| StateStore::new(&place.join("states"), 0));
+        let saved = states.as_ref().map(StateStore::newest).transpose()?.flatten();
 
-        let config = protocol.head(seed);
-        model.image_encoder = encoder.clone().freeze();
-        let start = Start::fresh(supervised(model), &config.optim, origin());
-        model = if config.steps > 0 {
-            let mut watching = watch("head", config.steps);
-            let trained = fit(start, &loader, &config, &tracked, &mut watching)?;
-            watching.progress.finish("");
-            trained.model
-        } else {
-            start.objective().model.clone()
-        };
-
-        let config = protocol.all(seed, loader.steps_per_epoch());
-        model.image_encoder = encoder;
-        let start = Start::fresh(supervised(model), &config.optim, origin());
         let mut watching = watch("all parameters", config.steps);
-        fit(start, &loader, &config, &tracked, &mut watching)?;
+        let start = if let Some(saved) = saved {
+            tracing::info!(seed, step = saved.train.step, "goes on from a saved state");
+            model.image_encoder = encoder;
+            watching.best = place.map(|place| Best::read(place, tools)).transpose()?;
+            Start::resumed(saved, supervised(model), &config.optim, origin(seed))?
+        } else {
+            model.image_encoder = encoder.clone().freeze();
+            model = train_head(supervised(model), &loader, &protocol.head(seed), &tracked, &watch)?;
+            model.image_encoder = encoder;
+            Start::fresh(supervised(model), &config.optim, origin(seed))
+        };
+        if let (Some(place), Some(states)) = (place, states) {
+            states.clean(start.step())?;
+            watching.keep_in(place, states, card);
+        }
+        let trained = fit(start, &loader, &config, &tracked, &mut watching);
+        // Whatever ended training, the last state must be on the disk.
+        watching.finish()?;
+        trained.map_err(|error| watching.ended(error))?;
         watching.progress.finish("");
         // Training goes on for an epoch at least, and every epoch has a score.
         watching.best.ok_or(EngineError::ShortEpoch { step: 0 }.into())
     }
+}
+
+fn origin(seed: u64) -> Origin {
+    Origin { seed, ..Origin::default() }
+}
+
+/// The classifier after the steps of its head alone.
+fn train_head<'a>(
+    objective: Supervised,
+    loader: &Loader,
+    config: &FitConfig,
+    tracked: &Device,
+    watch: &impl Fn(&str, u64) -> Watch<'a>,
+) -> Result<ImageClassifier> {
+    if config.steps == 0 {
+        return Ok(objective.model);
+    }
+    let mut watching = watch("head", config.steps);
+    let start = Start::fresh(objective, &config.optim, origin(config.seed));
+    let trained = fit(start, loader, config, tracked, &mut watching).map_err(|error| watching.ended(error))?;
+    watching.progress.finish("");
+    Ok(trained.model)
 }
 
 /// Makes sure that the validation part can tell one epoch from another.
@@ -343,7 +457,7 @@ impl FineTuneConfig {
         }
     }
 
-    fn all(&self, seed: u64, steps_per_epoch: u64) -> FitConfig {
+    fn all(&self, seed: u64, steps_per_epoch: u64, keeps_states: bool) -> FitConfig {
         let schedule = Schedule::Plateau { factor: 0.5, patience: self.halve_after };
         FitConfig {
             seed,
@@ -352,7 +466,7 @@ impl FineTuneConfig {
             optim: self.optim(self.lr, schedule),
             eval_every: steps_per_epoch,
             early_stop: Some(self.stop_after),
-            save_every: 0,
+            save_every: if keeps_states { steps_per_epoch } else { 0 },
         }
     }
 }
@@ -361,86 +475,4 @@ impl FineTuneConfig {
 /// before.
 fn padded(checkpoint: &Checkpoint) -> Preprocess {
     Preprocess { framing: None, ..checkpoint.card.preprocess.clone() }
-}
-
-/// Logits of the images of a part, `[K][N]`.
-fn scores(
-    model: &ImageClassifier,
-    part: &Opened<'_>,
-    preprocess: &Preprocess,
-    tools: &Tools,
-    tick: crate::embed::Tick<'_>,
-) -> Result<Scores> {
-    let (width, rows) = part.logits(model, preprocess, tools, tick)?;
-    Ok((0..width).map(|class| rows.chunks_exact(width).map(|row| row[class]).collect()).collect())
-}
-
-/// Shows training and keeps the classifier with the best validation score.
-struct Watch<'a> {
-    progress: Progress,
-    validate: &'a Opened<'a>,
-    /// Labels of the validation part, `[K][N]`.
-    labels: &'a [Vec<Option<bool>>],
-    criterion: Criterion,
-    kind: LabelKind,
-    preprocess: Preprocess,
-    tools: &'a Tools,
-    best: Option<Best>,
-}
-
-/// The epoch with the best validation score so far.
-struct Best {
-    /// The score; more is better.
-    score: f64,
-    /// Logits of the validation images.
-    validate: Scores,
-    model: ImageClassifier,
-}
-
-impl Observer<Supervised> for Watch<'_> {
-    fn on_step(&mut self, report: &StepReport) -> engine::Result<()> {
-        let name = self.criterion.name();
-        let best = |best: &Best| format!("  validation {name} {:.3}", best.score.abs());
-        let best = self.best.as_ref().map_or_else(String::new, best);
-        let message = format!(
-            "loss {:.3}  {:.0} images/s{best}",
-            report.get("loss").unwrap_or(f64::NAN),
-            report.samples as f64 / report.seconds.max(1e-9)
-        );
-        self.progress.set(report.step, &message);
-        Ok(())
-    }
-
-    /// One minus the score: what is lower is better.
-    fn validate(&mut self, objective: &Supervised, step: u64) -> engine::Result<f64> {
-        let scored = scores(&objective.model, self.validate, &self.preprocess, self.tools, &|_| Ok(()))
-            .and_then(|scores| Ok((self.criterion.score(self.kind, self.labels, &scores)?, scores)));
-        let (score, validate) = scored.map_err(|error| in_engine(error, step))?;
-        // Asked for before training began.
-        let score = score.unwrap_or(0.0);
-        if self.best.as_ref().is_none_or(|best| score > best.score) {
-            self.best = Some(Best { score, validate, model: objective.model.clone() });
-        }
-        tracing::debug!(step, validation = score, "epoch ended");
-        Ok(1.0 - score)
-    }
-
-    fn on_best(&mut self, _: &Supervised, _: u64) -> engine::Result<()> {
-        Ok(())
-    }
-
-    fn on_save(&mut self, _: &Supervised, _: &ModuleOptimizer, _: &TrainState) -> engine::Result<()> {
-        Ok(())
-    }
-}
-
-/// What scoring the validation part can fail with, in the terms of the loop.
-fn in_engine(error: EvalError, step: u64) -> EngineError {
-    match error {
-        EvalError::Data(error) => error.into(),
-        EvalError::Engine(error) => *error,
-        EvalError::Model(error) => error.into(),
-        // Scores are all that is left.
-        _ => EngineError::NonFinite { what: "a validation score".to_owned(), value: f64::NAN, step, skipped: 0 },
-    }
 }

@@ -82,7 +82,7 @@ impl LabelledConfig {
     /// strata, sex or age that says nothing, and a part without images.
     pub fn read(&self) -> Result<Labelled> {
         let Some(file) = &self.data else {
-            let mut labelled = phantoms();
+            let mut labelled = Labelled::phantoms(&PhantomSource::default());
             labelled.kind = self.kind;
             for part in [&mut labelled.train, &mut labelled.validate, &mut labelled.test] {
                 self.keep_one_of(part)?;
@@ -267,11 +267,14 @@ impl LabelledConfig {
 }
 
 /// The sets of the default recipe.
-fn phantoms() -> Labelled {
-    let parts = PhantomSource::default().parts();
-    let tested_on = "phantoms that are in no other part".to_owned();
-    let (kind, studies) = (LabelKind::default(), None);
-    Labelled { train: parts.train, validate: parts.validate, test: parts.test, tested_on, kind, studies }
+impl Labelled {
+    /// Generated radiographs.
+    pub fn phantoms(source: &PhantomSource) -> Self {
+        let parts = source.parts();
+        let tested_on = "phantoms that are in no other part".to_owned();
+        let (kind, studies) = (LabelKind::default(), None);
+        Self { train: parts.train, validate: parts.validate, test: parts.test, tested_on, kind, studies }
+    }
 }
 
 /// Takes the studies of patients that are tested on, and of a test part of its own, out of what is trained on.

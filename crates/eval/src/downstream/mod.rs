@@ -11,10 +11,12 @@ mod decisions;
 pub mod figures;
 pub mod fine_tune;
 pub mod judge;
+pub mod kept;
 pub mod labelled;
 pub mod probe;
 pub mod protocol;
 mod subgroups;
+mod watch;
 
 use data::error::DataError;
 use data::record::Dataset;

@@ -1,18 +1,23 @@
 //! The linear probe as a question to a checkpoint: what its frozen features tell of the labels, and what those of the same
 //! encoder with random weights tell.
 
+use std::path::Path;
+
 use burn::module::Module;
 use data::error::DataError;
 use data::rng::{Purpose, key};
 use engine::checkpoint::Checkpoint;
-use engine::upload::Preprocess;
+use model::head::label_kind::LabelKind;
 use model::image::ImageEncoder;
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::Repetitions;
 use super::compare::{self, ByFraction};
+use super::criterion::Criterion;
 use super::figures::Scored;
 use super::judge::Judge;
+use super::kept::{self, Kept, Repetition};
 use super::labelled::Labelled;
 use crate::error::Result;
 use crate::linear_probe::{ProbeConfig, ProbeSet, Probed, probe_scores};
@@ -35,8 +40,37 @@ pub struct ProbeTask {
     pub stratify: Option<String>,
 }
 
+/// What repetitions depend on, besides weights and data.
+#[derive(Debug, Serialize)]
+struct Settings<'a> {
+    rates: &'a [f64],
+    decoupled: bool,
+    standardise: bool,
+    criterion: Criterion,
+    kind: LabelKind,
+    probe: &'a ProbeConfig,
+}
+
 impl ProbeTask {
-    /// Figures under `test`: those of the checkpoint, `random_init` and `paired_difference`, and those of other weights.
+    /// Opens the folder in which finished repetitions are kept.
+    ///
+    /// # Errors
+    /// As [`Kept::open`].
+    pub fn keep_in(&self, folder: &Path, checkpoint: &Checkpoint, labelled: &Labelled) -> Result<Kept> {
+        let probe = &self.protocol;
+        let settings = Settings {
+            rates: &self.rates,
+            decoupled: probe.decoupled,
+            standardise: probe.standardise,
+            criterion: probe.criterion,
+            kind: labelled.kind,
+            probe,
+        };
+        Kept::open(folder, checkpoint, labelled, &settings)
+    }
+
+    /// Figures under `test`: those of the checkpoint, `random_init` and `paired_difference`, and those of other weights. What
+    /// is in `kept` is not fitted again.
     ///
     /// # Errors
     /// Settings that make no sense, unreadable images, weights that do not fit, classes without both labels.
@@ -45,8 +79,44 @@ impl ProbeTask {
         checkpoint: &Checkpoint,
         baselines: &[Against],
         labelled: &Labelled,
+        kept: Option<&Kept>,
         tools: &Tools,
     ) -> Result<Map<String, Value>> {
+        let judge = Judge::new(labelled, self.stratify.as_deref())?;
+        let trained = self.scores(checkpoint, Initial::Checkpoint, labelled, kept, tools)?;
+        let mut others = vec![(&Against::Random, self.scores(checkpoint, Initial::Random, labelled, kept, tools)?)];
+        for baseline in baselines {
+            if let Against::Checkpoint(other) = baseline {
+                others.push((baseline, self.scores(other, Initial::Baseline, labelled, kept, tools)?));
+            }
+        }
+        let fractions: Vec<f64> = self.repetitions.iter().map(|repetitions| repetitions.fraction).collect();
+        compare::figures(&judge, &fractions, &trained, &others, &tools.bootstrap)
+    }
+
+    /// Logits by share of the labels and repetition.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub(crate) fn scores(
+        &self,
+        checkpoint: &Checkpoint,
+        initial: Initial,
+        labelled: &Labelled,
+        kept: Option<&Kept>,
+        tools: &Tools,
+    ) -> Result<ByFraction> {
+        self.check()?;
+        let share = |r: &Repetitions| Ok((r.fraction, r.draws(&labelled.train)?));
+        let shares: Vec<Share> = self.repetitions.iter().map(share).collect::<Result<_>>()?;
+        let probes = Probes { task: self, checkpoint, initial, labelled, kept, tools };
+        match initial {
+            Initial::Random => probes.of_random(&shares),
+            Initial::Checkpoint | Initial::Baseline => probes.of_weights(&shares),
+        }
+    }
+
+    fn check(&self) -> Result<()> {
         for rate in &self.rates {
             if !(*rate > 0.0 && rate.is_finite()) {
                 let why = "a learning rate is above 0";
@@ -57,63 +127,101 @@ impl ProbeTask {
             let value = self.protocol.max_epochs.to_string();
             return Err(DataError::Setting { key: "--epochs", value, why: "use at least 1" }.into());
         }
-        let draws: Vec<Draws> = self.repetitions.iter().map(|r| r.draws(&labelled.train)).collect::<Result<_>>()?;
-        let judge = Judge::new(labelled, self.stratify.as_deref())?;
-        let all = Probes { task: self, labelled, draws: &draws, tools };
-        let trained = all.of_weights("features", checkpoint)?;
-        let mut others = vec![(&Against::Random, all.of_random(checkpoint)?)];
-        for baseline in baselines {
-            if let Against::Checkpoint(other) = baseline {
-                others.push((baseline, all.of_weights("features, baseline", other)?));
-            }
-        }
-        let fractions: Vec<f64> = self.repetitions.iter().map(|repetitions| repetitions.fraction).collect();
-        compare::figures(&judge, &fractions, &trained, &others, &tools.bootstrap)
+        Ok(())
     }
 }
 
-/// The seeds of a share of the labels, with the studies of each.
-type Draws = Vec<(u64, Vec<usize>)>;
+/// Where an encoder has its weights from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Initial {
+    /// The checkpoint in question.
+    Checkpoint,
+    /// One that it is compared with.
+    Baseline,
+    /// A checkpoint's architecture with random weights, drawn anew for every seed.
+    Random,
+}
 
-/// Probes of several encoders on the same draws.
+/// A seed and the studies that it trains on.
+type Draw = (u64, Vec<usize>);
+/// A share of the labels with its draws.
+type Share = (f64, Vec<Draw>);
+/// A repetition that is asked for: share and draw.
+type Wanted<'a> = (f64, &'a Draw);
+
+/// Probes of one encoder.
 struct Probes<'a> {
     task: &'a ProbeTask,
+    checkpoint: &'a Checkpoint,
+    initial: Initial,
     labelled: &'a Labelled,
-    draws: &'a [Draws],
+    kept: Option<&'a Kept>,
     tools: &'a Tools,
 }
 
-impl Probes<'_> {
-    fn featured(&self, label: &str, encoder: &ImageEncoder, preprocess: &Preprocess) -> Result<Featured<'_>> {
+impl<'a> Probes<'a> {
+    /// Features of all parts.
+    fn featured(&self, label: &str, encoder: &ImageEncoder) -> Result<Featured<'a>> {
         let Labelled { train, validate, test, .. } = self.labelled;
-        Featured::new(label, encoder, preprocess, ProbeParts { train, validate, test }, self.tools)
+        let parts = ProbeParts { train, validate, test };
+        Featured::new(label, encoder, &self.checkpoint.card.preprocess, parts, self.tools)
     }
 
-    /// Logits by the weights of a checkpoint, whose features are computed once.
-    fn of_weights(&self, label: &str, checkpoint: &Checkpoint) -> Result<ByFraction> {
-        let encoder = checkpoint.image_encoder(&self.tools.device)?;
-        let featured = self.featured(label, &encoder, &checkpoint.card.preprocess)?;
-        let of_share = |draws: &Draws| draws.iter().map(|draw| self.fit(&featured, draw)).collect();
-        self.draws.iter().map(of_share).collect()
+    /// Logits by the weights of the checkpoint.
+    fn of_weights(&self, shares: &[Share]) -> Result<ByFraction> {
+        let (name, label) = match self.initial {
+            Initial::Baseline => (kept::name_of_weights(self.checkpoint)?, "features, baseline"),
+            Initial::Checkpoint | Initial::Random => ("own".to_owned(), "features"),
+        };
+        let wanted: Vec<Wanted<'_>> =
+            shares.iter().flat_map(|(fraction, draws)| draws.iter().map(|draw| (*fraction, draw))).collect();
+        let encoder = || Ok(self.checkpoint.image_encoder(&self.tools.device)?);
+        let mut scored = self.of_encoder(&name, label, &wanted, encoder)?.into_iter();
+        Ok(shares.iter().map(|(_, draws)| scored.by_ref().take(draws.len()).collect()).collect())
     }
 
-    /// Logits by random weights of a checkpoint's architecture, drawn anew for every seed.
-    fn of_random(&self, checkpoint: &Checkpoint) -> Result<ByFraction> {
-        let mut found: ByFraction = vec![Vec::new(); self.draws.len()];
-        for place in 0..self.draws.first().map_or(0, Vec::len) {
-            let seed = self.draws[0][place].0;
-            self.tools.device.seed(key(seed, Purpose::Init, 1, 0));
-            let encoder = checkpoint.image_config()?.init(&self.tools.device).valid();
-            let featured = self.featured(&format!("features, random {seed}"), &encoder, &checkpoint.card.preprocess)?;
-            for (found, draws) in found.iter_mut().zip(self.draws) {
-                found.push(self.fit(&featured, &draws[place])?);
-            }
+    /// Logits by random weights of the checkpoint's architecture, drawn anew for every seed.
+    fn of_random(&self, shares: &[Share]) -> Result<ByFraction> {
+        let mut found: ByFraction = vec![Vec::new(); shares.len()];
+        for place in 0..shares.first().map_or(0, |(_, draws)| draws.len()) {
+            let wanted: Vec<Wanted<'_>> = shares.iter().map(|(fraction, draws)| (*fraction, &draws[place])).collect();
+            let seed = wanted[0].1.0;
+            let encoder = || {
+                self.tools.device.seed(key(seed, Purpose::Init, 1, 0));
+                Ok(self.checkpoint.image_config()?.init(&self.tools.device).valid())
+            };
+            let scored = self.of_encoder("random", &format!("features, random {seed}"), &wanted, encoder)?;
+            found.iter_mut().zip(scored).for_each(|(found, scored)| found.push(scored));
         }
         Ok(found)
     }
 
+    /// Logits of repetitions on one encoder, in order. Features are computed once, and only where a repetition needs them.
+    fn of_encoder(
+        &self,
+        name: &str,
+        label: &str,
+        wanted: &[Wanted<'_>],
+        encoder: impl FnOnce() -> Result<ImageEncoder>,
+    ) -> Result<Vec<Scored>> {
+        let name = |(fraction, draw): &Wanted<'_>| kept::name(name, *fraction, draw.0);
+        let find = |wanted: &Wanted<'_>| self.kept.and_then(|kept| kept.find(&name(wanted)));
+        let mut found: Vec<Option<Repetition>> = wanted.iter().map(find).collect();
+        if found.iter().any(Option::is_none) {
+            let featured = self.featured(label, &encoder()?)?;
+            for (found, wanted) in found.iter_mut().zip(wanted).filter(|(found, _)| found.is_none()) {
+                let repetition = self.fit(&featured, wanted.1)?;
+                if let Some(kept) = self.kept {
+                    kept.keep(&name(wanted), &repetition)?;
+                }
+                *found = Some(repetition);
+            }
+        }
+        Ok(found.into_iter().flatten().map(|repetition| repetition.scored).collect())
+    }
+
     /// Logits of the validation and the test images by the best of the learning rates.
-    fn fit(&self, featured: &Featured<'_>, draw: &(u64, Vec<usize>)) -> Result<Scored> {
+    fn fit(&self, featured: &Featured<'_>, draw: &Draw) -> Result<Repetition> {
         let (task, tools) = (self.task, self.tools);
         let (seed, studies) = draw;
         let [all, validate, test] = featured.sets();
@@ -140,6 +248,7 @@ impl Probes<'_> {
             let (key, value) = ("--lr", String::new());
             DataError::Setting { key, value, why: "name at least one learning rate" }
         })?;
-        Ok(Scored { validate: best.validate, test: best.scores })
+        let scored = Scored { validate: best.validate, test: best.scores };
+        Ok(Repetition { validation: best.validation, scored })
     }
 }

@@ -41,10 +41,10 @@ pub use group_mean::group_mean_interval;
 pub use pr_curve::{PrPoint, pr_curve};
 pub use precision_at_k::{chance_precision_at_k, precision_at_k};
 pub use recall_at_k::{chance_median_rank, chance_recall_at_k, median_rank, recall_at_k};
-pub use retrieval::QueryResult;
+pub use retrieval::{QueryResult, repeated_precision_interval};
 pub use roc_curve::{RocPoint, roc_curve};
 pub use sorted_scores::SortedScores;
-pub use stratified::{by_stratum, mean_auroc_difference, mean_auroc_interval};
+pub use stratified::{by_stratum, mean_auroc_difference, mean_auroc_interval, stratum_alone};
 pub use youden::{OperatingPoint, youden_interval, youden_point};
 
 /// Why a metric cannot be computed at all (as opposed to being undefined, which is `None`).

@@ -71,6 +71,30 @@ pub fn precision_interval(
     mean_interval(results, clusters, bootstrap, |r| r.precision_at_k(k), |r| r.chance_precision_at_k(k))
 }
 
+/// [`precision_interval`] of the mean over repetitions, such as models of several seeds, that were asked the same queries.
+///
+/// # Errors
+/// As [`precision_interval`]; repetitions of different length.
+pub fn repeated_precision_interval(
+    repetitions: &[Vec<QueryResult>],
+    k: usize,
+    clusters: &Clusters,
+    bootstrap: &Bootstrap,
+) -> Result<Interval, MetricError> {
+    let queries = repetitions.first().map_or(0, Vec::len);
+    for repetition in repetitions {
+        MetricError::check("queries of a repetition", queries, repetition.len())?;
+    }
+    let mean = |query: usize, value: fn(&QueryResult, usize) -> Option<f64>| {
+        let values: Option<Vec<f64>> = repetitions.iter().map(|results| value(&results[query], k)).collect();
+        values.map(|values| values.iter().sum::<f64>() / values.len() as f64)
+    };
+    let values = |value| (0..queries).map(|query| mean(query, value)).collect::<Vec<Option<f64>>>();
+    let chance = super::macro_mean(&values(QueryResult::chance_precision_at_k));
+    let mean = ClusteredMean::new(&values(QueryResult::precision_at_k), clusters)?;
+    Ok(bootstrap.interval(clusters.len(), chance, |counts| mean.value(counts)))
+}
+
 /// Mean recall at `k` (the share of answerable queries with a match among the best `k`), otherwise as
 /// [`precision_interval`].
 ///
@@ -132,6 +156,12 @@ mod tests {
         let precision = precision_interval(&results, 2, &clusters, &bootstrap).unwrap();
         assert_eq!((precision.value, precision.low, precision.high), (Some(0.25), Some(0.0), Some(0.5)));
         assert!((precision.chance.unwrap() - 0.3).abs() < 1e-15); // (4/10 + 2/10) / 2
+        // The second repetition finds twice what the first found.
+        let better = results.clone().map(|r| QueryResult { hits: vec![r.hits[0]; 2], ..r }).to_vec();
+        let both = [results.to_vec(), better];
+        let repeated = repeated_precision_interval(&both, 2, &clusters, &bootstrap).unwrap();
+        assert_eq!((repeated.value, repeated.chance), (Some(0.375), precision.chance));
+        assert!(repeated_precision_interval(&[results.to_vec(), vec![]], 2, &clusters, &bootstrap).is_err());
         let recall = recall_interval(&results, 7, &clusters, &bootstrap).unwrap();
         assert_eq!((recall.value, recall.low, recall.high), (Some(1.0), Some(1.0), Some(1.0)));
         assert_eq!(recall_interval(&results, 6, &clusters, &bootstrap).unwrap().value, Some(0.5));

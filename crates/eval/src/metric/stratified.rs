@@ -27,6 +27,29 @@ pub fn by_stratum<S: Copy + Into<f64>>(
     (0..num_strata).map(within).collect()
 }
 
+/// The share of positive items in the stratum of an item as its score: as much as the strata alone can tell. Arguments as of
+/// [`by_stratum`].
+///
+/// # Errors
+/// As [`SortedScores::with_missing`].
+pub fn stratum_alone(
+    labels: &[Option<bool>],
+    strata: &[Option<usize>],
+    num_strata: usize,
+    clusters: &Clusters,
+) -> Result<SortedScores, MetricError> {
+    let labels: Vec<Option<bool>> =
+        labels.iter().zip(strata).map(|(label, of)| label.filter(|_| of.is_some())).collect();
+    let (mut positive, mut known) = (vec![0.0; num_strata], vec![0.0; num_strata]);
+    for (stratum, label) in strata.iter().zip(&labels).filter_map(|(stratum, label)| stratum.zip(*label)) {
+        known[stratum] += 1.0;
+        positive[stratum] += f64::from(u8::from(label));
+    }
+    let share = |stratum: usize| if known[stratum] > 0.0 { positive[stratum] / known[stratum] } else { 0.0 };
+    let scores: Vec<f64> = strata.iter().map(|stratum| stratum.map_or(0.0, share)).collect();
+    SortedScores::with_missing(&scores, &labels, clusters)
+}
+
 /// The mean over classes of the mean AUROC over the groups of a class, with its interval; groups and classes that the whole
 /// sample does not define are left out.
 ///
@@ -68,6 +91,9 @@ mod tests {
         let bootstrap = Bootstrap { resamples: 100, ..Bootstrap::default() };
         let one = mean_auroc_interval(std::slice::from_ref(&groups), &clusters, &bootstrap);
         assert_eq!((one.value, one.chance), (Some(0.75), Some(0.5)));
+        // Scores 2/3, 1/3 and 0: of the 12 pairs 7 are in order and 4 are ties.
+        let alone = stratum_alone(&labels, &strata, 3, &clusters).unwrap();
+        assert_eq!(alone.auroc(None), Some(0.75));
         // A class with two groups weighs as much as one with one.
         let two = mean_auroc_interval(&[groups.clone(), groups[..1].to_vec()], &clusters, &bootstrap);
         assert_eq!(two.value, Some(0.625));

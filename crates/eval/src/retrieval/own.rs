@@ -13,7 +13,7 @@ use engine::checkpoint::Checkpoint;
 use serde_json::{Map, Value, json};
 
 use super::precision_only;
-use crate::embed::{TextTower, embed_images, image_features};
+use crate::embed::{TextTower, embed_images};
 use crate::error::{EvalError, Result};
 use crate::metric::{Clusters, QueryResult};
 use crate::ranking::{Embeddings, retrieve};
@@ -124,18 +124,11 @@ impl Place<'_> {
     fn by_images(&self, queries: &Dataset, columns: &[usize]) -> Result<Vec<QueryResult>> {
         let (tools, preprocess) = (self.tools, &self.checkpoint.card.preprocess);
         let encoder = self.checkpoint.image_encoder(&tools.device)?;
-        let features = |part: &Opened<'_>| -> Result<Embeddings> {
-            let label = format!("features of {}", part.dataset.name);
-            let (width, rows) = tools.progress(&label, part.images.len(), |tick| {
-                let (store, images) = (&part.store, &part.images);
-                image_features(&encoder, store, images, preprocess, tools.batch_size, &tools.device, tick)
-            })?;
-            Ok(Embeddings::new(part.images.len(), width.max(1), rows)?)
-        };
-        let asked = features(&tools.open(queries, preprocess)?)?;
+        let asked = tools.open(queries, preprocess)?.features(&encoder, preprocess, tools)?;
+        let candidates = self.opened.features(&encoder, preprocess, tools)?;
         let [own, others] = [queries, self.opened.dataset].map(real_paths);
         let itself = |q: usize, c: usize| own[q].is_some() && own[q] == others[self.opened.images[c].0];
-        self.find(&asked, &features(self.opened)?, columns, itself)
+        self.find(&asked, &candidates, columns, itself)
     }
 
     fn find(
@@ -147,7 +140,7 @@ impl Place<'_> {
     ) -> Result<Vec<QueryResult>> {
         let (studies, images) = (&self.opened.dataset.studies, &self.opened.images);
         let hit = |q: usize, c: usize| studies[images[c].0].labels[columns[q]] == Some(true);
-        let max_k = self.tools.ks.iter().copied().max().unwrap_or(1);
+        let max_k = self.tools.max_k();
         Ok(retrieve(queries, candidates, max_k, hit, itself)?)
     }
 }

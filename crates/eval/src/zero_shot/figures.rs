@@ -10,7 +10,7 @@ use super::rule::Scores;
 use crate::error::{EvalError, Result};
 use crate::metric::{
     Bootstrap, ClusteredMean, Clusters, SortedScores, argmax_rows, by_stratum, macro_mean, mean_auroc_difference,
-    mean_auroc_interval,
+    mean_auroc_interval, stratum_alone,
 };
 
 /// Most strata that figures are printed for: more of them are no views.
@@ -73,7 +73,9 @@ impl Question {
                 strata.insert(name.clone(), Value::Object(of_stratum));
             }
             figures.insert("stratum".to_owned(), Value::Object(strata));
-            let alone = self.sorted(&[self.strata_alone(of_image, names.len())], &|image| of_image[image].is_some())?;
+            let alone = self.each_class(|class| {
+                Ok(vec![stratum_alone(&self.labels[class], of_image, names.len(), &self.clusters)?])
+            })?;
             figures.insert("stratum_alone".to_owned(), Value::Object(self.by_class(&alone, 1, bootstrap)));
         }
         Ok(figures)
@@ -225,20 +227,6 @@ impl Question {
             [("images", images), ("several_positive", several), ("none_positive", none), ("unknown", unknown)];
         figures.extend(counted.map(|(name, count)| (name.to_owned(), json!(count))));
         Ok(Some(Value::Object(figures)))
-    }
-
-    /// The share of positive images in the stratum of an image as its score: as much as the strata alone can tell.
-    fn strata_alone(&self, of_image: &[Option<usize>], count: usize) -> Scores {
-        let shares = |labels: &Vec<Option<bool>>| {
-            let (mut positive, mut known) = (vec![0.0; count], vec![0.0; count]);
-            for (stratum, label) in of_image.iter().zip(labels).filter_map(|(s, label)| s.zip(*label)) {
-                known[stratum] += 1.0;
-                positive[stratum] += f64::from(u8::from(label));
-            }
-            let share = |stratum: usize| if known[stratum] > 0.0 { positive[stratum] / known[stratum] } else { 0.0 };
-            of_image.iter().map(|stratum| stratum.map_or(0.0, share)).collect()
-        };
-        self.labels.iter().map(shares).collect()
     }
 }
 

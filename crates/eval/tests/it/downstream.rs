@@ -21,11 +21,11 @@ use tempfile::TempDir;
 
 const SIZE: usize = 32;
 
-struct Workplace(TempDir);
+pub(crate) struct Workplace(TempDir);
 
 impl Workplace {
     /// `weights.safetensors`, `data.csv` of 40 patients and `test.csv` of 20 others.
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         write_weights(&folder.path().join("weights.safetensors"));
         write_images(folder.path(), "data", 0..40);
@@ -33,7 +33,7 @@ impl Workplace {
         Self(folder)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
@@ -44,17 +44,17 @@ impl Workplace {
     }
 
     /// Standard output and standard error of a command that succeeds.
-    fn run(&self, arguments: &[&str]) -> (String, String) {
+    pub(crate) fn run(&self, arguments: &[&str]) -> (String, String) {
         let output = self.command(arguments).assert().success().get_output().clone();
         (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
     }
 
-    fn figures(&self, arguments: &[&str]) -> Value {
+    pub(crate) fn figures(&self, arguments: &[&str]) -> Value {
         serde_json::from_str(&self.run(&[arguments, &["--json", "--resamples", "20"]].concat()).0).unwrap()
     }
 
     /// The message of a command that fails with an exit code.
-    fn refusal(&self, arguments: &[&str], code: i32) -> String {
+    pub(crate) fn refusal(&self, arguments: &[&str], code: i32) -> String {
         let output = self.command(arguments).assert().code(code).get_output().clone();
         let text = String::from_utf8(output.stderr).unwrap();
         assert!(!text.contains("panicked"), "{text}");

@@ -8,6 +8,7 @@ mod embed;
 mod explain;
 mod explain_command;
 mod foreign;
+mod kept;
 mod labelled;
 mod linear_probe;
 mod metric;

@@ -27,6 +27,7 @@ mod sentence_loss;
 mod sources;
 mod step;
 mod support;
+mod table_runs;
 mod terminal;
 mod topic_error;
 mod toy;
