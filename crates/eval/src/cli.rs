@@ -92,6 +92,10 @@ struct Common {
     /// auto, cpu, cuda[:n], wgpu[:n], vulkan[:n] or ndarray, among those compiled in.
     #[arg(long, default_value = "auto", env = "ROENTGEN_DEVICE")]
     device: String,
+    /// Folder in which what the network gives images is kept: a task that was stopped goes on, and the next one on the same
+    /// weights and images computes nothing again. It grows with every new image and network; it may be deleted.
+    #[arg(long)]
+    keep: Option<PathBuf>,
     /// Prints JSON instead of a table.
     #[arg(long)]
     json: bool,
@@ -117,6 +121,7 @@ impl Common {
             ks: ks.to_vec(),
             bootstrap: Bootstrap { resamples: self.resamples, ..Bootstrap::default() },
             cache_bytes: 0,
+            kept_rows: self.keep.clone(),
             // Nothing is written before the end: a signal may end the program as it is.
             interrupts: Interrupts::default(),
         })

@@ -1,7 +1,9 @@
 //! Embeddings of images and texts on the host. The batch size changes speed and memory, never what is computed.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
+use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use data::batch::TextBatch;
 use data::image::transform::{centre, letterbox};
@@ -16,7 +18,9 @@ use model::image::ImageEncoder;
 use rayon::prelude::*;
 
 use crate::error::Result;
+use crate::kept_rows::KeptRows;
 use crate::ranking::Embeddings;
+use crate::tasks::{Opened, Tools};
 
 /// Called with the number of items done; an error ends the work.
 pub type Tick<'a> = &'a dyn Fn(usize) -> Result<()>;
@@ -43,29 +47,38 @@ pub fn framed(image: &GrayImage, preprocess: &Preprocess) -> Plane {
     }
 }
 
-/// Runs `forward` over images, batch by batch; returns its rows one after another and their width.
+/// Runs `forward` over images, batch by batch; returns its rows one after another and their width. `network` is what it runs
+/// and `what` says which of its outputs: rows that [`Tools::kept_rows`] holds are not computed again.
 ///
 /// # Errors
-/// If an image cannot be read; what `tick` returns.
-pub fn map_images(
-    store: &ImageStore,
+/// If an image or a kept row cannot be read; what `tick` returns.
+pub(crate) fn map_images<M: Module>(
+    opened: &Opened<'_>,
     images: &[(usize, usize)],
+    (network, what): (&M, &str),
     preprocess: &Preprocess,
-    batch_size: usize,
-    device: &Device,
+    tools: &Tools,
     tick: Tick<'_>,
     mut forward: impl FnMut(Tensor<4>) -> Tensor<2>,
 ) -> Result<(usize, Vec<f32>)> {
     let size = preprocess.image_size;
-    let (mut width, mut rows) = (0, Vec::new());
-    for (done, chunk) in images.chunks(batch_size.max(1)).enumerate() {
-        let load = |&(study, image): &(usize, usize)| seen(store, study, image, preprocess);
+    let open = |folder: &PathBuf| KeptRows::open(folder, (network, what), opened, images, preprocess);
+    let mut kept = tools.kept_rows.as_ref().map(open).transpose()?;
+    let (mut width, mut rows) = kept.as_mut().map(KeptRows::take).unwrap_or_default();
+    let mut done = rows.len().checked_div(width).unwrap_or(0);
+    for chunk in images[done..].chunks(tools.batch_size.max(1)) {
+        let load = |&(study, image): &(usize, usize)| seen(&opened.store, study, image, preprocess);
         let planes: Vec<Plane> = chunk.par_iter().map(load).collect::<data::error::Result<_>>()?;
         let pixels: Vec<f32> = planes.into_iter().flat_map(|plane| plane.data).collect();
-        let output = forward(preprocess.images(&pixels, chunk.len(), size, device));
+        let output = forward(preprocess.images(&pixels, chunk.len(), size, &tools.device));
         width = output.dims()[1];
+        let from = rows.len();
         rows.extend(output.into_data().iter::<f32>());
-        tick((done * batch_size + chunk.len()).min(images.len()))?;
+        if let Some(kept) = &mut kept {
+            kept.push(width, &rows[from..])?;
+        }
+        done += chunk.len();
+        tick(done)?;
     }
     Ok((width, rows))
 }
@@ -82,25 +95,24 @@ pub struct ImageEmbeddings {
 /// Features and embeddings of images under a dual encoder on its plain (not differentiating) device.
 ///
 /// # Errors
-/// If an image cannot be read.
-pub fn embed_images(
+/// As [`map_images`].
+pub(crate) fn embed_images(
     model: &DualEncoder,
-    store: &ImageStore,
-    images: &[(usize, usize)],
+    opened: &Opened<'_>,
     preprocess: &Preprocess,
-    batch_size: usize,
-    device: &Device,
+    tools: &Tools,
     tick: Tick<'_>,
 ) -> Result<ImageEmbeddings> {
-    let mut split = 0;
-    let (width, rows) = map_images(store, images, preprocess, batch_size, device, tick, |x| {
+    let network = (model, "features and embeddings");
+    let (width, rows) = map_images(opened, &opened.images, network, preprocess, tools, tick, |x| {
         let encoded = model.encode_image(x);
-        split = encoded.features.dims()[1];
         Tensor::cat(vec![encoded.features, encoded.embeds], 1)
     })?;
+    // Where nothing projects, the feature is the embedding.
+    let split = width - model.image_projection.out_size().unwrap_or(width / 2);
     let part = |from: usize, to: usize| -> Result<Embeddings> {
         let data = rows.chunks_exact(width.max(1)).flat_map(|row| row[from..to].iter().copied()).collect();
-        Ok(Embeddings::new(images.len(), (to - from).max(1), data)?)
+        Ok(Embeddings::new(opened.images.len(), (to - from).max(1), data)?)
     };
     Ok(ImageEmbeddings { features: part(0, split)?, embeds: part(split, width)? })
 }
@@ -108,17 +120,16 @@ pub fn embed_images(
 /// Raw encoder outputs, `[images, D]` row-major, and `D`: the input of a linear probe.
 ///
 /// # Errors
-/// If an image cannot be read.
-pub fn image_features(
+/// As [`map_images`].
+pub(crate) fn image_features(
     encoder: &ImageEncoder,
-    store: &ImageStore,
-    images: &[(usize, usize)],
+    opened: &Opened<'_>,
     preprocess: &Preprocess,
-    batch_size: usize,
-    device: &Device,
+    tools: &Tools,
     tick: Tick<'_>,
 ) -> Result<(usize, Vec<f32>)> {
-    map_images(store, images, preprocess, batch_size, device, tick, |x| encoder.forward(x).global)
+    let network = (encoder, "features");
+    map_images(opened, &opened.images, network, preprocess, tools, tick, |x| encoder.forward(x).global)
 }
 
 /// Joint-space embeddings of texts. Texts of equal length share a batch, so there is no padding at all.

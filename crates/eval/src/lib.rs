@@ -3,14 +3,17 @@
 
 pub mod classes;
 pub mod cli;
+pub mod columns;
 pub mod downstream;
 pub mod embed;
 pub mod ensemble;
 pub mod error;
 pub mod explain;
 pub mod export;
+mod kept_rows;
 pub mod linear_probe;
 pub mod metric;
+mod partial;
 pub mod plot;
 pub mod pointing;
 pub mod predict;

@@ -1,5 +1,7 @@
 //! The tasks, from a checkpoint and data to figures: what the `eval` commands run and what training runs at its end.
 
+use std::path::PathBuf;
+
 use burn::tensor::Device;
 use data::prompt::Prompts;
 use data::record::Dataset;
@@ -40,6 +42,8 @@ pub struct Tools {
     pub bootstrap: Bootstrap,
     /// Bound on decoded images in memory (bytes).
     pub cache_bytes: usize,
+    /// Folder in which rows that networks gave images are kept.
+    pub kept_rows: Option<PathBuf>,
     /// Signals that end a task between two batches.
     pub interrupts: Interrupts,
 }
@@ -61,8 +65,7 @@ impl Opened<'_> {
         tools: &Tools,
         tick: Tick<'_>,
     ) -> Result<(usize, Vec<f32>)> {
-        let (store, images) = (&self.store, &self.images);
-        map_images(store, images, preprocess, tools.batch_size, &tools.device, tick, |x| model.forward(x))
+        map_images(self, &self.images, (model, "logits"), preprocess, tools, tick, |x| model.forward(x))
     }
 }
 
@@ -80,10 +83,8 @@ impl Opened<'_> {
         tools: &Tools,
     ) -> Result<Embeddings> {
         let label = format!("features of {}", self.dataset.name);
-        let (width, rows) = tools.progress(&label, self.images.len(), |tick| {
-            let (store, images) = (&self.store, &self.images);
-            image_features(encoder, store, images, preprocess, tools.batch_size, &tools.device, tick)
-        })?;
+        let features = |tick: Tick<'_>| image_features(encoder, self, preprocess, tools, tick);
+        let (width, rows) = tools.progress(&label, self.images.len(), features)?;
         Ok(Embeddings::new(self.images.len(), width.max(1), rows)?)
     }
 
@@ -181,8 +182,7 @@ impl<'a> Towers<'a> {
     pub(crate) fn embed(&self, opened: &Opened<'_>) -> Result<ImageEmbeddings> {
         let tools = self.tools;
         tools.progress(&format!("embed {}", opened.dataset.name), opened.images.len(), |tick| {
-            let (store, images) = (&opened.store, &opened.images);
-            embed_images(&self.model, store, images, self.preprocess, tools.batch_size, &tools.device, tick)
+            embed_images(&self.model, opened, self.preprocess, tools, tick)
         })
     }
 
@@ -316,9 +316,7 @@ impl<'a> Featured<'a> {
             let mut featured = Vec::new();
             for part in opened {
                 let shifted = |done: usize| tick(before + done);
-                let (store, images) = (&part.store, &part.images);
-                let (width, rows) =
-                    image_features(encoder, store, images, preprocess, tools.batch_size, &tools.device, &shifted)?;
+                let (width, rows) = image_features(encoder, &part, preprocess, tools, &shifted)?;
                 before += part.images.len();
                 featured.push((part, width, rows));
             }

@@ -2,14 +2,10 @@
 //!
 //! Shape letters: `N` rows, `P` regions, `T` tokens, `D` feature width, `E` embedding width.
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use data::batch::TextBatch;
-use data::fsx;
 use data::source::image_list::Listed;
 use engine::checkpoint::{Architecture, Checkpoint};
 use engine::upload::texts as upload;
@@ -18,10 +14,10 @@ use model::card::Preprocess;
 use model::image::{ImageEncoder, ImageFeatures};
 use model::ops::l2_normalize;
 use model::text::{TextEncoder, TextInput};
-use model::weights::stored::{self, SafetensorsFile};
-use model::weights::{RawTensor, TensorInfo};
+use model::weights::stored::SafetensorsFile;
 use safetensors::Dtype;
 
+use crate::columns::Columns;
 use crate::embed::Tick;
 use crate::error::{EvalError, Result};
 use crate::predict::decode;
@@ -82,74 +78,7 @@ impl Encoders {
 }
 
 /// Rows of one tensor, kept in a temporary file until all are there.
-#[derive(Debug)]
-struct Column {
-    shape: Vec<usize>,
-    file: File,
-}
-
-/// Tensors that grow row by row and are written as one file in the end: memory does not grow with their number.
-#[derive(Debug)]
-pub struct Columns<'a> {
-    out: &'a Path,
-    columns: BTreeMap<String, Column>,
-}
-
-impl<'a> Columns<'a> {
-    /// Columns of a file to come.
-    pub fn new(out: &'a Path) -> Self {
-        Self { out, columns: BTreeMap::new() }
-    }
-
-    fn failed(&self, source: io::Error) -> EvalError {
-        data::error::DataError::Io { action: "write", path: self.out.to_owned(), source }.into()
-    }
-
-    /// Adds rows to a column; all have the shape of the first.
-    fn push(&mut self, name: &str, row: &[usize], values: &[f32]) -> Result<()> {
-        let rows = values.len() / row.iter().product::<usize>().max(1);
-        if !self.columns.contains_key(name) {
-            let folder = self.out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            let file = tempfile::tempfile_in(folder).map_err(|e| self.failed(e))?;
-            let shape = [&[0], row].concat();
-            self.columns.insert(name.to_owned(), Column { shape, file });
-        }
-        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        if let Some(column) = self.columns.get_mut(name) {
-            column.shape[0] += rows;
-            let written = column.file.write_all(&bytes);
-            written.map_err(|e| self.failed(e))?;
-        }
-        Ok(())
-    }
-
-    fn push_tensor<const D: usize>(&mut self, name: &str, tensor: Tensor<D>) -> Result<()> {
-        let dims = tensor.dims();
-        let values: Vec<f32> = tensor.into_data().iter::<f32>().collect();
-        self.push(name, &dims[1..], &values)
-    }
-
-    /// Writes the file; gives the shape of each tensor.
-    ///
-    /// # Errors
-    /// If it cannot be written.
-    pub fn finish(self, metadata: &BTreeMap<String, String>) -> Result<BTreeMap<String, Vec<usize>>> {
-        let info = |column: &Column| TensorInfo { dtype: Dtype::F32, shape: column.shape.clone() };
-        let infos: BTreeMap<String, TensorInfo> = self.columns.iter().map(|(n, c)| (n.clone(), info(c))).collect();
-        let mut columns = self.columns;
-        fsx::write_atomic_with(self.out, |file| {
-            stored::write(file, &infos, metadata, |name| -> io::Result<RawTensor> {
-                let mut bytes = Vec::new();
-                if let Some(column) = columns.get_mut(name) {
-                    column.file.seek(SeekFrom::Start(0))?;
-                    column.file.read_to_end(&mut bytes)?;
-                }
-                Ok(RawTensor { dtype: Dtype::F32, shape: infos[name].shape.clone(), bytes })
-            })
-        })?;
-        Ok(infos.into_iter().map(|(name, info)| (name, info.shape)).collect())
-    }
-
+impl Columns {
     fn push_image(&mut self, (features, embeds): (ImageFeatures, Option<Tensor<2>>)) -> Result<()> {
         self.push_tensor("image_features", features.global)?;
         if let Some(local) = features.local {
@@ -172,7 +101,7 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// Vectors of images; gives the places of those that cannot be read, whose rows hold NaN.
+/// Vectors of images, after those that the columns have; gives the places of those that cannot be read, whose rows hold NaN.
 ///
 /// # Errors
 /// If the checkpoint has no image tower or the rows cannot be kept.
@@ -181,11 +110,14 @@ pub fn of_images(
     listed: &[Listed],
     preprocess: &Preprocess,
     (batch_size, device): (usize, &Device),
-    columns: &mut Columns<'_>,
+    columns: &mut Columns,
     tick: Tick<'_>,
 ) -> Result<Vec<usize>> {
-    let (size, mut bad, mut done) = (preprocess.image_size, Vec::new(), 0);
-    for chunk in listed.chunks(batch_size) {
+    let (size, mut done) = (preprocess.image_size, columns.rows("image")?.min(listed.len()));
+    let before = columns.first_numbers("image_features")?;
+    let mut bad: Vec<usize> =
+        listed.iter().zip(before).filter(|(_, x)| x.is_nan()).map(|(image, _)| image.row).collect();
+    for chunk in listed[done..].chunks(batch_size) {
         let planes = decode(chunk, preprocess);
         bad.extend(chunk.iter().zip(&planes).filter(|(_, plane)| plane.is_err()).map(|(image, _)| image.row));
         // A row of NaN passes through every layer as NaN and says plainly that there is no vector.
@@ -199,7 +131,7 @@ pub fn of_images(
     Ok(bad)
 }
 
-/// Vectors of texts.
+/// Vectors of texts, after those that the columns have.
 ///
 /// # Errors
 /// If the checkpoint has no text tower or the rows cannot be kept.
@@ -208,12 +140,12 @@ pub fn of_texts(
     encoded: &[Vec<u32>],
     pad_id: u32,
     (batch_size, device): (usize, &Device),
-    columns: &mut Columns<'_>,
+    columns: &mut Columns,
     tick: Tick<'_>,
 ) -> Result<()> {
     let longest = encoded.iter().map(|ids| ids.len().max(1)).max().unwrap_or(1);
-    let mut done = 0;
-    for chunk in encoded.chunks(batch_size) {
+    let mut done = columns.rows("text")?.min(encoded.len());
+    for chunk in encoded[done..].chunks(batch_size) {
         let batch = TextBatch::from_ids(chunk, pad_id);
         let found = encoders.text(upload(&batch, device)).ok_or_else(|| no_tower("text"))?;
         columns.push_text(found, longest)?;
@@ -293,7 +225,7 @@ impl Ready {
         encoders: &Encoders,
         model: &Architecture,
         (batch_size, device): (usize, &Device),
-        columns: &mut Columns<'_>,
+        columns: &mut Columns,
         tick: Tick<'_>,
     ) -> Result<()> {
         let unfit = |what: String| EvalError::Unfit { data: "the tensors".to_owned(), what };

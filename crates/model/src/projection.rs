@@ -83,6 +83,11 @@ pub struct ProjectionHead {
 }
 
 impl ProjectionHead {
+    /// Width of what it returns; nothing where it returns what it is given.
+    pub fn out_size(&self) -> Option<usize> {
+        self.fc2.as_ref().map(|fc2| fc2.weight.lazy_shape()[1])
+    }
+
     /// Projects features, without scaling them to unit length.
     ///
     /// # Shapes

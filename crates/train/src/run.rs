@@ -381,6 +381,7 @@ impl Setup<'_> {
             ks: eval.ks.clone(),
             bootstrap: Bootstrap { resamples: eval.resamples, ..Bootstrap::default() },
             cache_bytes: 0,
+            kept_rows: None,
             interrupts: self.interrupts.clone(),
         };
         let checkpoint = Checkpoint::read(&self.options.run.model())?;

@@ -1,5 +1,7 @@
 //! Where a command computes and how it shows progress.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use engine::device::DeviceSpec;
 use engine::interrupt::Interrupts;
@@ -17,6 +19,10 @@ pub(super) struct Compute {
     /// auto, cpu, cuda[:n], wgpu[:n], vulkan[:n] or ndarray, among those compiled in.
     #[arg(long, default_value = "auto", env = "ROENTGEN_DEVICE")]
     device: String,
+    /// Folder in which what the network gives images is kept: a task that was stopped goes on, and the next one on the same
+    /// weights and images computes nothing again. It grows with every new image and network; it may be deleted.
+    #[arg(long)]
+    keep: Option<PathBuf>,
     /// auto, plain or bars.
     #[arg(long, default_value = "auto")]
     ui: Ui,
@@ -43,6 +49,7 @@ impl Compute {
             ks: Vec::new(),
             bootstrap: Bootstrap::default(),
             cache_bytes: 0,
+            kept_rows: self.keep.clone(),
             // Nothing is written before the end: a signal may end the program as it is.
             interrupts: Interrupts::default(),
         })

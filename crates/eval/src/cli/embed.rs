@@ -14,9 +14,10 @@ use model::text::bert::Pooling;
 use serde_json::json;
 
 use super::compute::Compute;
+use crate::columns::Columns;
 use crate::error::{EvalError, Result};
 use crate::tasks::Tools;
-use crate::vectors::{Columns, Encoders, Ready, of_images, of_texts};
+use crate::vectors::{Encoders, Ready, of_images, of_texts};
 
 /// Largest list of images or texts that is read (bytes).
 const MAX_LIST_BYTES: u64 = 1 << 30;
@@ -40,7 +41,8 @@ pub(super) struct EmbedArgs {
     #[arg(long, value_enum)]
     pooling: Option<PoolingName>,
     /// The safetensors file to write: `image_features`, `image_local`, `image_embeds`, `text_hidden`, `text_features`,
-    /// `text_embeds`, as far as the weights have them; rows in the order of the input.
+    /// `text_embeds`, as far as the weights have them; rows in the order of the input. A command that was stopped goes on from
+    /// the folder OUT.partial.
     #[arg(long)]
     out: PathBuf,
     #[command(flatten)]
@@ -78,9 +80,11 @@ pub(super) fn run(args: &EmbedArgs) -> Result<String> {
     }
     let encoders = Encoders::new(&checkpoint, &device)?;
     let place = (batch_size, &device);
-    let mut columns = Columns::new(&args.out);
+    let mut columns = Columns::open(&args.out, &digest(args, &checkpoint)?)?;
     let mut bad = Vec::new();
     if let Some(ready) = &ready {
+        // Tensors that are ready fit into memory: they begin anew.
+        columns.clear()?;
         let progress = Progress::new(ui, "embed", ready.rows() as u64);
         let tick = |done: usize| {
             progress.set(done as u64, "");
@@ -114,6 +118,19 @@ pub(super) fn run(args: &EmbedArgs) -> Result<String> {
     }
     let shapes = columns.finish(&BTreeMap::new())?;
     Ok(told(args, &checkpoint, &shapes, &bad))
+}
+
+/// What the rows depend on.
+fn digest(args: &EmbedArgs, checkpoint: &Checkpoint) -> Result<String> {
+    let lists: Vec<Option<String>> = [&args.images, &args.texts, &args.tensors]
+        .map(|path| {
+            let path = path.as_ref()?;
+            let changed = std::fs::metadata(path).ok()?.modified().ok()?;
+            Some(format!("{} {changed:?}", path.display()))
+        })
+        .into();
+    let weights = fsx::sha256_file(&checkpoint.weights.source.path)?;
+    Ok(format!("{} {weights} {:?} {lists:?}", env!("CARGO_PKG_VERSION"), args.pooling))
 }
 
 /// What was written, for people or machines.

@@ -22,7 +22,7 @@ pub(super) struct PredictArgs {
     #[arg(long, default_value = "image_path")]
     image_column: String,
     /// CSV to write: the image as it was named, a column for every class, and why an image could not be read. Such a row has
-    /// no probabilities and does not end the run.
+    /// no probabilities and does not end the run. A command that was stopped goes on from the folder OUT.partial.
     #[arg(long)]
     out: PathBuf,
     #[command(flatten)]

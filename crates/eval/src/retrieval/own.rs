@@ -115,9 +115,8 @@ impl Place<'_> {
         let asked = text.embed(texts)?;
         let preprocess = &self.checkpoint.card.preprocess;
         let label = format!("embed {}", opened.dataset.name);
-        let embeds = tools.progress(&label, opened.images.len(), |tick| {
-            embed_images(&model, &opened.store, &opened.images, preprocess, tools.batch_size, &tools.device, tick)
-        })?;
+        let embeds = tools
+            .progress(&label, opened.images.len(), |tick| embed_images(&model, opened, preprocess, tools, tick))?;
         self.find(&asked, &embeds.embeds, columns, |_, _| false)
     }
 

@@ -83,9 +83,10 @@ impl Classifier<'_> {
         tools: &Tools,
         tick: crate::embed::Tick<'_>,
     ) -> Result<Embeddings> {
-        let embed = |x| self.text.model.encode_image(x).embeds;
-        let (width, rows) =
-            map_images(&opened.store, images, self.preprocess, tools.batch_size, &tools.device, tick, embed)?;
+        let model = self.text.model;
+        let embed = |x| model.encode_image(x).embeds;
+        let network = (model, "embeddings");
+        let (width, rows) = map_images(opened, images, network, self.preprocess, tools, tick, embed)?;
         Ok(Embeddings::new(images.len(), width.max(1), rows)?)
     }
 
@@ -181,6 +182,7 @@ mod tests {
             ks: Vec::new(),
             bootstrap: Bootstrap::default(),
             cache_bytes: 0,
+            kept_rows: None,
             interrupts: Interrupts::default(),
         };
         let of = |counts_padding: bool, lists: &[&[&str]]| {

@@ -68,7 +68,7 @@ fn write_weights(path: &Path) {
 }
 
 /// The same by a seed.
-fn write_weights_of(path: &Path, seed: u64) {
+pub(crate) fn write_weights_of(path: &Path, seed: u64) {
     let _lock = super::GENERATOR.lock().unwrap();
     let (device, _) = "auto".parse::<DeviceSpec>().unwrap().open().unwrap();
     device.seed(seed);

@@ -1,0 +1,85 @@
+//! A result that is not finished: a folder beside it, from which a command that was stopped goes on.
+//!
+//! ```text
+//! OUT.partial/of           digest of everything that the result depends on; locked by the command that makes it
+//! OUT.partial/...          what there is of it
+//! ```
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+
+use data::error::DataError;
+use data::fsx;
+
+use crate::error::{EvalError, Result};
+
+/// The folder of a result to come.
+#[derive(Debug)]
+pub(crate) struct Partial {
+    out: PathBuf,
+    folder: PathBuf,
+    _lock: File,
+}
+
+impl Partial {
+    /// Opens the folder of the result `out`; what is in it of another result goes. `of` is the digest.
+    ///
+    /// # Errors
+    /// If another process makes the same result, or the folder cannot be written.
+    pub(crate) fn open(out: &Path, of: &str) -> Result<Self> {
+        let mut name = out.as_os_str().to_owned();
+        name.push(".partial");
+        let folder = PathBuf::from(name);
+        fsx::create_private_dir(&folder)?;
+        let path = folder.join("of");
+        let lock = File::options().create(true).truncate(false).read(true).write(true).open(&path);
+        let mut lock = lock.map_err(|source| failed("open", &path, source))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => {
+                let what = "another process is making it: wait for that, or name another file".to_owned();
+                return Err(EvalError::Unfit { data: out.display().to_string(), what });
+            }
+            Err(fs::TryLockError::Error(source)) => return Err(failed("lock", &path, source)),
+        }
+        let mut renew = || -> io::Result<()> {
+            let mut old = String::new();
+            lock.read_to_string(&mut old)?;
+            if old == of {
+                return Ok(());
+            }
+            for entry in fs::read_dir(&folder)? {
+                let entry = entry?.path();
+                if entry != path {
+                    fs::remove_file(entry)?;
+                }
+            }
+            lock.set_len(0)?;
+            lock.seek(SeekFrom::Start(0))?;
+            lock.write_all(of.as_bytes())?;
+            lock.sync_data()
+        };
+        renew().map_err(|source| failed("prepare", &folder, source))?;
+        Ok(Self { out: out.to_owned(), folder, _lock: lock })
+    }
+
+    /// The result.
+    pub(crate) fn out(&self) -> &Path {
+        &self.out
+    }
+
+    /// Where what there is of it lies.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Removes the folder: the result is written.
+    pub(crate) fn finish(self) -> Result<()> {
+        Ok(fsx::remove_dir_all(&self.folder)?)
+    }
+}
+
+pub(crate) fn failed(action: &'static str, path: &Path, source: io::Error) -> EvalError {
+    DataError::Io { action, path: path.to_owned(), source }.into()
+}
