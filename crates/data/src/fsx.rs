@@ -9,6 +9,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::UNIX_EPOCH;
 
 use sha2::{Digest, Sha256};
 
@@ -162,6 +163,16 @@ pub fn remove_leftovers(folder: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What changes when a file does: where it lies, its length and the time of its last change. For hashing: a path can hold a
+/// patient's id.
+pub fn state(path: &Path) -> String {
+    let changed = fs::metadata(path).ok().map(|found| {
+        let time = found.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        (found.len(), time)
+    });
+    format!("{} {changed:?}", path.display())
 }
 
 /// Bytes that this process may still write to the disk of a folder.

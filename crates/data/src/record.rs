@@ -44,6 +44,14 @@ impl ImageSource {
             Self::Phantom(key) => format!("{key:?}"),
         }
     }
+
+    /// The same with what changes when the image does: length and time of a file. For hashing alone.
+    pub fn state(&self) -> String {
+        match self {
+            Self::File(path) => fsx::state(path.expose()),
+            Self::Phantom(_) => self.fingerprint(),
+        }
+    }
 }
 
 /// One study: at least one image, the sentences of its report (possibly none) and its labels.
@@ -109,6 +117,13 @@ impl Dataset {
             digest = fsx::sha256_hex(format!("{digest}{ids:?}{images:?}{:?}{sentences:?}", study.labels).as_bytes());
         }
         digest
+    }
+
+    /// [`Self::fingerprint`] with the state of every image, by which a replaced file is another one.
+    pub fn state(&self) -> String {
+        let images = self.studies.iter().flat_map(|study| &study.images);
+        images
+            .fold(self.fingerprint(), |digest, image| fsx::sha256_hex(format!("{digest}{}", image.state()).as_bytes()))
     }
 
     /// The studies of one split, in order.

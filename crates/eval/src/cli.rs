@@ -92,10 +92,8 @@ struct Common {
     /// auto, cpu, cuda[:n], wgpu[:n], vulkan[:n] or ndarray, among those compiled in.
     #[arg(long, default_value = "auto", env = "ROENTGEN_DEVICE")]
     device: String,
-    /// Folder in which what the network gives images is kept: a task that was stopped goes on, and the next one on the same
-    /// weights and images computes nothing again. It grows with every new image and network; it may be deleted.
-    #[arg(long)]
-    keep: Option<PathBuf>,
+    #[command(flatten)]
+    keep: compute::Keep,
     /// Prints JSON instead of a table.
     #[arg(long)]
     json: bool,
@@ -114,17 +112,17 @@ impl Common {
 
     fn tools(&self, ks: &[usize]) -> Result<Tools> {
         let (device, _) = self.device.parse::<DeviceSpec>()?.open()?;
-        Ok(Tools {
+        Ok(self.keep.tools(Tools {
             device,
             ui: self.ui,
             batch_size: self.batch_size.max(1),
             ks: ks.to_vec(),
             bootstrap: Bootstrap { resamples: self.resamples, ..Bootstrap::default() },
             cache_bytes: 0,
-            kept_rows: self.keep.clone(),
+            kept_rows: None,
             // Nothing is written before the end: a signal may end the program as it is.
             interrupts: Interrupts::default(),
-        })
+        }))
     }
 }
 

@@ -82,18 +82,28 @@ impl Columns {
         Ok(Self { partial, columns })
     }
 
-    /// Rows that all columns of a kind (`image`, `text`) have; what some have beyond them goes.
+    /// Whole batches of rows that all columns of a kind (`image`, `text`) have; what some have beyond them goes.
     ///
     /// # Errors
     /// If it cannot be removed.
     pub fn rows(&mut self, kind: &str) -> Result<usize> {
-        let of_kind =
-            |columns: &&mut Column| columns.path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(kind));
-        let rows = self.columns.values_mut().filter(of_kind).map(|column| column.rows).min().unwrap_or(0);
+        let told = fs::read_to_string(self.mark(kind)).ok().and_then(|text| text.trim().parse().ok());
+        let of_kind = |column: &&mut Column| name_of(&column.path).starts_with(kind);
+        let least = self.columns.values_mut().filter(of_kind).map(|column| column.rows).min().unwrap_or(0);
+        let rows = least.min(told.unwrap_or(0));
         for column in self.columns.values_mut().filter(of_kind) {
             column.cut(rows).map_err(|source| failed("cut", &column.path, source))?;
         }
         Ok(rows)
+    }
+
+    /// Notes that all columns of a kind have so many rows: a column that a stopped command had not begun cannot tell.
+    pub(crate) fn note(&self, kind: &str, rows: usize) -> Result<()> {
+        Ok(fsx::write_atomic(&self.mark(kind), rows.to_string().as_bytes())?)
+    }
+
+    fn mark(&self, kind: &str) -> PathBuf {
+        self.partial.folder().join(format!("{kind}.done"))
     }
 
     /// Leaves no rows.
@@ -171,6 +181,10 @@ impl Columns {
     }
 }
 
+fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,9 +194,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("vectors.safetensors");
         let mut columns = Columns::open(&out, "a").unwrap();
-        columns.push("image_features", &[2], &[1.0, 2.0, 3.0, 4.0]).unwrap();
+        columns.push("image_features", &[2], &[1.0, 2.0]).unwrap();
         columns.push("image_embeds", &[3], &[1.0; 3]).unwrap();
+        columns.note("image", 1).unwrap();
+        columns.push("image_features", &[2], &[3.0, 4.0]).unwrap();
         columns.push("text_features", &[1], &[7.0]).unwrap();
+        columns.note("text", 1).unwrap();
         assert!(Columns::open(&out, "a").unwrap_err().to_string().contains("another process"));
         // As a crash leaves them.
         drop(columns);
@@ -201,6 +218,12 @@ mod tests {
         assert_eq!(values("image_features"), [1.0, 2.0, 5.0, 6.0]);
         assert_eq!((values("text_features"), values("image_embeds")[3]), (vec![7.0], 8.0));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+
+        // Of a first batch that is not whole nothing is kept: no column tells what others there will be.
+        let mut columns = Columns::open(&out, "c").unwrap();
+        columns.push("image_features", &[2], &[1.0, 2.0]).unwrap();
+        assert_eq!(columns.rows("image").unwrap(), 0);
+        drop(columns);
 
         // Other weights or images begin anew.
         let mut columns = Columns::open(&out, "a").unwrap();

@@ -1,6 +1,7 @@
 //! Embeddings of images and texts on the host. The batch size changes speed and memory, never what is computed.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use burn::module::Module;
@@ -52,7 +53,7 @@ pub fn framed(image: &GrayImage, preprocess: &Preprocess) -> Plane {
 ///
 /// # Errors
 /// If an image or a kept row cannot be read; what `tick` returns.
-pub(crate) fn map_images<M: Module>(
+pub(crate) fn map_images<M: Module + fmt::Display>(
     opened: &Opened<'_>,
     images: &[(usize, usize)],
     (network, what): (&M, &str),
@@ -62,8 +63,8 @@ pub(crate) fn map_images<M: Module>(
     mut forward: impl FnMut(Tensor<4>) -> Tensor<2>,
 ) -> Result<(usize, Vec<f32>)> {
     let size = preprocess.image_size;
-    let open = |folder: &PathBuf| KeptRows::open(folder, (network, what), opened, images, preprocess);
-    let mut kept = tools.kept_rows.as_ref().map(open).transpose()?;
+    let open = |folder: &PathBuf| KeptRows::open(folder, (network, what), opened, images, preprocess, &tools.device);
+    let mut kept = tools.kept_rows.as_ref().map(open).transpose()?.flatten();
     let (mut width, mut rows) = kept.as_mut().map(KeptRows::take).unwrap_or_default();
     let mut done = rows.len().checked_div(width).unwrap_or(0);
     for chunk in images[done..].chunks(tools.batch_size.max(1)) {

@@ -5,19 +5,19 @@
 //! the numbers as f32, all little-endian. Its name is the SHA-256 of everything that the rows depend on.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fmt;
+use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
 
 use burn::module::Module;
-use data::error::DataError;
+use burn::tensor::Device;
 use data::fsx;
-use data::record::ImageSource;
 use engine::upload::Preprocess;
 use model::weights;
 
-use crate::error::{EvalError, Result};
+use crate::error::Result;
+use crate::partial::{failed, lock};
 use crate::tasks::Opened;
 
 const MAGIC: &[u8; 8] = b"rtgrows1";
@@ -34,23 +34,26 @@ pub(crate) struct KeptRows {
 }
 
 impl KeptRows {
-    /// Opens the rows of `images`, as many as there are. `what` names the output of the network.
-    pub(crate) fn open<M: Module>(
+    /// Opens the rows of `images`, as many as there are; nothing where another process adds to them. `what` names the output of
+    /// the network.
+    pub(crate) fn open<M: Module + fmt::Display>(
         folder: &Path,
         (network, what): (&M, &str),
         opened: &Opened<'_>,
         images: &[(usize, usize)],
         preprocess: &Preprocess,
-    ) -> Result<Self> {
+        device: &Device,
+    ) -> Result<Option<Self>> {
         fsx::create_private_dir(folder)?;
         let weights = fsx::sha256_hex(&weights::encode(&weights::collect(network), &BTreeMap::new()));
-        let mut of = format!("{} {what} {weights} {preprocess:?}", env!("CARGO_PKG_VERSION"));
+        // The numbers of a network do not tell all of it, such as the heads of an attention.
+        let mut of = format!("{} {what} {weights} {network} {preprocess:?} {device:?}", env!("CARGO_PKG_VERSION"));
         for &(study, image) in images {
-            of = fsx::sha256_hex(format!("{of}{}", state(&opened.dataset.studies[study].images[image])).as_bytes());
+            of = fsx::sha256_hex(format!("{of}{}", opened.dataset.studies[study].images[image].state()).as_bytes());
         }
         let path = folder.join(format!("{}.rows", fsx::sha256_hex(of.as_bytes())));
-        let read = || -> io::Result<(File, usize, Vec<f32>)> {
-            let mut file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path)?;
+        let Some(mut file) = lock(&path)? else { return Ok(None) };
+        let mut read = || -> io::Result<(usize, Vec<f32>)> {
             let mut bytes = Vec::new();
             file.read_to_end(&mut bytes)?;
             let (width, rows) = parse(&bytes, images.len());
@@ -58,10 +61,10 @@ impl KeptRows {
             let whole = if width == 0 { 0 } else { (HEADER + size_of_val(rows.as_slice())) as u64 };
             file.set_len(whole)?;
             file.seek(SeekFrom::Start(whole))?;
-            Ok((file, width, rows))
+            Ok((width, rows))
         };
-        let (file, width, rows) = read().map_err(|source| failed("open", &path, source))?;
-        Ok(Self { path, file, width, rows })
+        let (width, rows) = read().map_err(|source| failed("read", &path, source))?;
+        Ok(Some(Self { path, file, width, rows }))
     }
 
     /// Width and rows that were there.
@@ -81,20 +84,6 @@ impl KeptRows {
         let written = self.file.write_all(&bytes).and_then(|()| self.file.sync_data());
         written.map_err(|source| failed("write", &self.path, source))
     }
-}
-
-fn failed(action: &'static str, path: &Path, source: io::Error) -> EvalError {
-    DataError::Io { action, path: path.to_owned(), source }.into()
-}
-
-/// What changes with an image.
-fn state(image: &ImageSource) -> String {
-    let ImageSource::File(path) = image else { return image.fingerprint() };
-    let changed = std::fs::metadata(path.expose()).ok().map(|found| {
-        let time = found.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-        (found.len(), time)
-    });
-    format!("{} {changed:?}", path.expose().display())
 }
 
 /// Width and whole rows of a file, at most `most`; nothing of one that was not written here.

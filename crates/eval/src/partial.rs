@@ -28,21 +28,16 @@ impl Partial {
     /// # Errors
     /// If another process makes the same result, or the folder cannot be written.
     pub(crate) fn open(out: &Path, of: &str) -> Result<Self> {
+        if out.is_dir() {
+            let what = "is a folder: name a file to write".to_owned();
+            return Err(EvalError::Unfit { data: out.display().to_string(), what });
+        }
         let mut name = out.as_os_str().to_owned();
         name.push(".partial");
         let folder = PathBuf::from(name);
         fsx::create_private_dir(&folder)?;
         let path = folder.join("of");
-        let lock = File::options().create(true).truncate(false).read(true).write(true).open(&path);
-        let mut lock = lock.map_err(|source| failed("open", &path, source))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => {
-                let what = "another process is making it: wait for that, or name another file".to_owned();
-                return Err(EvalError::Unfit { data: out.display().to_string(), what });
-            }
-            Err(fs::TryLockError::Error(source)) => return Err(failed("lock", &path, source)),
-        }
+        let Some(mut lock) = lock(&path)? else { return Err(in_use(out)) };
         let mut renew = || -> io::Result<()> {
             let mut old = String::new();
             lock.read_to_string(&mut old)?;
@@ -78,6 +73,23 @@ impl Partial {
     pub(crate) fn finish(self) -> Result<()> {
         Ok(fsx::remove_dir_all(&self.folder)?)
     }
+}
+
+/// Opens a file and keeps other processes out of it for as long as the result lives; nothing where one is in it.
+pub(crate) fn lock(path: &Path) -> Result<Option<File>> {
+    let file = File::options().create(true).truncate(false).read(true).write(true).open(path);
+    let file = file.map_err(|source| failed("open", path, source))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(fs::TryLockError::WouldBlock) => Ok(None),
+        Err(fs::TryLockError::Error(source)) => Err(failed("lock", path, source)),
+    }
+}
+
+/// Another process makes the same.
+pub(crate) fn in_use(out: &Path) -> EvalError {
+    let what = "another process is making it: wait for that, or name another --out".to_owned();
+    EvalError::Unfit { data: out.display().to_string(), what }
 }
 
 pub(crate) fn failed(action: &'static str, path: &Path, source: io::Error) -> EvalError {

@@ -67,9 +67,7 @@ impl Opened<'_> {
     ) -> Result<(usize, Vec<f32>)> {
         map_images(self, &self.images, (model, "logits"), preprocess, tools, tick, |x| model.forward(x))
     }
-}
 
-impl Opened<'_> {
     /// The images with what both towers' space has of them.
     pub(crate) fn embedded<'b>(&'b self, embeddings: &'b ImageEmbeddings) -> Embedded<'b> {
         Embedded { dataset: self.dataset, images: &self.images, embeddings }
@@ -230,13 +228,16 @@ impl<'a> Towers<'a> {
     }
 }
 
-/// What the images of the categories find by the image encoder of a checkpoint, which needs no text tower.
-pub(crate) fn images_by_category(checkpoint: &Checkpoint, categories: &Categories, tools: &Tools) -> Result<Found> {
-    let encoder = checkpoint.image_encoder(&tools.device)?;
-    let preprocess = &checkpoint.card.preprocess;
+/// What the images of the categories find by an image encoder, which needs no text tower.
+pub(crate) fn images_by_category(
+    encoder: &ImageEncoder,
+    preprocess: &Preprocess,
+    categories: &Categories,
+    tools: &Tools,
+) -> Result<Found> {
     let queries = tools.open(&categories.queries, preprocess)?;
     let candidates = tools.open(&categories.candidates, preprocess)?;
-    let [asked, found] = [&queries, &candidates].map(|opened| opened.features(&encoder, preprocess, tools));
+    let [asked, found] = [&queries, &candidates].map(|opened| opened.features(encoder, preprocess, tools));
     let (asked, found) = (asked?, found?);
     images_find(queries.rows(&asked), candidates.rows(&found), tools.max_k())
 }

@@ -77,7 +77,6 @@ impl Encoders {
     }
 }
 
-/// Rows of one tensor, kept in a temporary file until all are there.
 impl Columns {
     fn push_image(&mut self, (features, embeds): (ImageFeatures, Option<Tensor<2>>)) -> Result<()> {
         self.push_tensor("image_features", features.global)?;
@@ -126,6 +125,7 @@ pub fn of_images(
         let images = preprocess.images(&pixels, chunk.len(), size, device);
         columns.push_image(encoders.image(images).ok_or_else(|| no_tower("image"))?)?;
         done += chunk.len();
+        columns.note("image", done)?;
         tick(done)?;
     }
     Ok(bad)
@@ -150,6 +150,7 @@ pub fn of_texts(
         let found = encoders.text(upload(&batch, device)).ok_or_else(|| no_tower("text"))?;
         columns.push_text(found, longest)?;
         done += chunk.len();
+        columns.note("text", done)?;
         tick(done)?;
     }
     Ok(())

@@ -14,19 +14,6 @@ use serde::Serialize;
 use crate::error::TrainError;
 use crate::recipe::Recipe;
 
-/// Keys that change nothing of what is learned: a run may go on under other values.
-const FREE: [&str; 9] = [
-    "run.licence",
-    "run.log_every",
-    "run.save_every",
-    "run.keep_every",
-    "data.num_workers",
-    "data.cache_mib",
-    "eval.batch_size",
-    "eval.ks",
-    "eval.resamples",
-];
-
 /// What to do with a run that stopped.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Resume {
@@ -110,7 +97,7 @@ pub fn environment(recipe: &Recipe, device: &str) -> Result<Environment, TrainEr
 /// If the configuration cannot be written as text.
 pub fn learned_sha256(recipe: &Recipe) -> Result<String, TrainError> {
     // Phantoms that are held out are for the figures alone.
-    let counts = |key: &str| !FREE.contains(&key) && key != "data.source.test";
+    let counts = |key: &str| !config::FREE.contains(&key) && key != "data.source.test";
     let lines = config::flat(recipe)?.into_iter().filter(|(key, _)| counts(key));
     let text: Vec<String> = lines.map(|(key, value)| format!("{key} = {value}\n")).collect();
     Ok(data::fsx::sha256_hex(text.concat().as_bytes()))
@@ -127,7 +114,7 @@ fn refuse(run: &RunDir, difference: Vec<String>) -> Result<(), TrainError> {
 /// Lines of the keys that decide what is learned and have other values now.
 fn differences<T: Serialize>(old: &str, new: &T) -> Result<Vec<(String, String)>, TrainError> {
     let mut all = config::differences(old, new)?;
-    all.retain(|(key, _)| !FREE.contains(&key.as_str()));
+    all.retain(|(key, _)| !config::FREE.contains(&key.as_str()));
     Ok(all)
 }
 

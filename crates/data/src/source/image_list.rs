@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::table::Table;
 use crate::error::{DataError, ImageFault, Result};
-use crate::fsx::Folder;
+use crate::fsx::{self, Folder};
 use crate::record::Phi;
 
 /// Ends of the names of files that are taken for images in a folder.
@@ -24,6 +24,14 @@ pub struct Listed {
     pub name: Phi<String>,
     /// Where it lies; whether there is a file is for the decoder to say.
     pub path: Result<Phi<PathBuf>, ImageFault>,
+}
+
+impl Listed {
+    /// What tells it from other images and changes with it. For hashing alone, as a name can hold a patient's id.
+    pub fn state(&self) -> String {
+        let file = self.path.as_ref().map(|path| fsx::state(path.expose()));
+        format!("{} {} {:?}", self.row, self.name.expose(), file.ok())
+    }
 }
 
 /// The images that `column` of a CSV names, one for each row, relative to the folder of the CSV.

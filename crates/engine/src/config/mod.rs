@@ -23,6 +23,19 @@ pub use layer::{Layer, Origin, Source};
 pub(crate) use print::to_table;
 pub use print::{differences, flat, sha256, to_toml};
 
+/// Keys of recipes that change nothing of what is learned: a run may go on under other values.
+pub const FREE: [&str; 9] = [
+    "run.licence",
+    "run.log_every",
+    "run.save_every",
+    "run.keep_every",
+    "data.num_workers",
+    "data.cache_mib",
+    "eval.batch_size",
+    "eval.ks",
+    "eval.resamples",
+];
+
 /// Merged layers and the origin of every key.
 #[derive(Debug, Clone, Default)]
 pub struct Layered {

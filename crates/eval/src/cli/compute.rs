@@ -19,10 +19,6 @@ pub(super) struct Compute {
     /// auto, cpu, cuda[:n], wgpu[:n], vulkan[:n] or ndarray, among those compiled in.
     #[arg(long, default_value = "auto", env = "ROENTGEN_DEVICE")]
     device: String,
-    /// Folder in which what the network gives images is kept: a task that was stopped goes on, and the next one on the same
-    /// weights and images computes nothing again. It grows with every new image and network; it may be deleted.
-    #[arg(long)]
-    keep: Option<PathBuf>,
     /// auto, plain or bars.
     #[arg(long, default_value = "auto")]
     ui: Ui,
@@ -49,9 +45,26 @@ impl Compute {
             ks: Vec::new(),
             bootstrap: Bootstrap::default(),
             cache_bytes: 0,
-            kept_rows: self.keep.clone(),
+            kept_rows: None,
             // Nothing is written before the end: a signal may end the program as it is.
             interrupts: Interrupts::default(),
         })
+    }
+}
+
+/// Where rows of images are kept, for tasks that look at many.
+#[derive(Debug, Args)]
+pub(super) struct Keep {
+    /// Folder in which what the network gives images is kept: a command that was stopped goes on, and one that asks the same
+    /// network for the same of these images computes nothing again. It grows with every new image and network; it may be
+    /// deleted.
+    #[arg(long)]
+    keep: Option<PathBuf>,
+}
+
+impl Keep {
+    /// The tools with the folder.
+    pub(super) fn tools(&self, tools: Tools) -> Tools {
+        Tools { kept_rows: self.keep.clone(), ..tools }
     }
 }

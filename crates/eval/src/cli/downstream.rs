@@ -12,9 +12,9 @@ use engine::run_dir::RunDir;
 use model::head::label_kind::LabelKind;
 use serde_json::{Map, Value, json};
 
-use super::compute::Compute;
+use super::compute::{Compute, Keep};
 use crate::downstream::fine_tune::{FineTuneConfig, FineTuneTask};
-use crate::downstream::kept::Kept;
+use crate::downstream::kept::{IfChanged, Kept};
 use crate::downstream::labelled::{Labelled, LabelledConfig};
 use crate::downstream::probe::{ProbeTask, RATES};
 use crate::downstream::protocol::Protocol;
@@ -240,12 +240,14 @@ pub(super) struct ProbeArgs {
     /// that is asked for more seeds or shares of the labels fits only those.
     #[arg(long)]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    keep: Keep,
 }
 
 impl ProbeArgs {
     pub(super) fn run(&self) -> Result<String> {
         let args = &self.labelled;
-        let tools = args.tools()?;
+        let tools = self.keep.tools(args.tools()?);
         let repetitions = args.repetitions()?;
         let checkpoint = args.checkpoint()?;
         let baselines = args.baselines()?;
@@ -257,7 +259,8 @@ impl ProbeArgs {
         protocol.max_epochs = self.epochs.unwrap_or(protocol.max_epochs);
         let rates = if self.lr.is_empty() { rates } else { self.lr.clone() };
         let task = ProbeTask { repetitions, rates, protocol, stratify: args.stratify.clone() };
-        let kept = self.out.as_deref().map(|out| task.keep_in(out, &checkpoint, &labelled)).transpose()?;
+        let keep = |out: &Path| task.keep_in(out, (&checkpoint, &labelled), IfChanged::Refuse);
+        let kept = self.out.as_deref().map(keep).transpose()?;
         let found = task.run(&checkpoint, &baselines, &labelled, kept.as_ref(), &tools)?;
         let figures = LabelledArgs::figures(&labelled, &found);
         if let Some(out) = &self.out {
@@ -368,7 +371,7 @@ impl FineTuneArgs {
 
 /// The folder of a fine-tuning that was stopped, or a new one.
 fn run_dir(path: &Path) -> engine::Result<RunDir> {
-    if RunDir::is_unfinished(path) { RunDir::open(path) } else { RunDir::create(path) }
+    if RunDir::is_unfinished(path) || Kept::is_unfinished(path) { RunDir::open(path) } else { RunDir::create(path) }
 }
 
 /// Signals, of which the first lets the state be saved.

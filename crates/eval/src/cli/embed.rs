@@ -80,7 +80,12 @@ pub(super) fn run(args: &EmbedArgs) -> Result<String> {
     }
     let encoders = Encoders::new(&checkpoint, &device)?;
     let place = (batch_size, &device);
-    let mut columns = Columns::open(&args.out, &digest(args, &checkpoint)?)?;
+    let listed = match &args.images {
+        Some(images) if images.is_dir() => image_list::folder(images)?,
+        Some(images) => lines_of_images(images)?,
+        None => Vec::new(),
+    };
+    let mut columns = Columns::open(&args.out, &digest(args, &checkpoint, &listed)?)?;
     let mut bad = Vec::new();
     if let Some(ready) = &ready {
         // Tensors that are ready fit into memory: they begin anew.
@@ -93,8 +98,7 @@ pub(super) fn run(args: &EmbedArgs) -> Result<String> {
         ready.embed(&encoders, &checkpoint.card.model, place, &mut columns, &tick)?;
         progress.finish("");
     }
-    if let Some(images) = &args.images {
-        let listed = if images.is_dir() { image_list::folder(images)? } else { lines_of_images(images)? };
+    if args.images.is_some() {
         let progress = Progress::new(ui, "images", listed.len() as u64);
         let tick = |done: usize| {
             progress.set(done as u64, "");
@@ -121,16 +125,14 @@ pub(super) fn run(args: &EmbedArgs) -> Result<String> {
 }
 
 /// What the rows depend on.
-fn digest(args: &EmbedArgs, checkpoint: &Checkpoint) -> Result<String> {
-    let lists: Vec<Option<String>> = [&args.images, &args.texts, &args.tensors]
-        .map(|path| {
-            let path = path.as_ref()?;
-            let changed = std::fs::metadata(path).ok()?.modified().ok()?;
-            Some(format!("{} {changed:?}", path.display()))
-        })
-        .into();
+fn digest(args: &EmbedArgs, checkpoint: &Checkpoint, images: &[Listed]) -> Result<String> {
     let weights = fsx::sha256_file(&checkpoint.weights.source.path)?;
-    Ok(format!("{} {weights} {:?} {lists:?}", env!("CARGO_PKG_VERSION"), args.pooling))
+    let files = [&args.texts, &args.tensors].map(|path| path.as_deref().map(fsx::state));
+    let of =
+        format!("{} {weights} {:?} {:?} {files:?}", env!("CARGO_PKG_VERSION"), checkpoint.card.model, args.pooling);
+    Ok(images
+        .iter()
+        .fold(fsx::sha256_hex(of.as_bytes()), |of, image| fsx::sha256_hex(format!("{of}{}", image.state()).as_bytes())))
 }
 
 /// What was written, for people or machines.

@@ -7,7 +7,7 @@ use data::prompt::PromptSet;
 use engine::checkpoint::Checkpoint;
 use serde_json::Value;
 
-use super::compute::Compute;
+use super::compute::{Compute, Keep};
 use super::dataset::{DataArgs, LabelArgs};
 use crate::ensemble::ensemble;
 use crate::error::Result;
@@ -43,13 +43,15 @@ pub(super) struct EnsembleArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    keep: Keep,
+    #[command(flatten)]
     compute: Compute,
 }
 
 impl EnsembleArgs {
     pub(super) fn run(&self) -> Result<String> {
         let bootstrap = Bootstrap { resamples: self.resamples, ..Bootstrap::default() };
-        let tools = Tools { bootstrap, ..self.compute.tools()? };
+        let tools = self.keep.tools(Tools { bootstrap, ..self.compute.tools()? });
         let members = self.weights.iter().map(|weights| Ok(Checkpoint::read(weights)?)).collect::<Result<Vec<_>>>()?;
         let zero_shot = ZeroShotTask {
             set: PromptSet::open(&self.prompts)?,

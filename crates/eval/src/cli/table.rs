@@ -9,6 +9,7 @@ use engine::interrupt::Interrupts;
 
 use super::compute::Compute;
 use crate::error::Result;
+use crate::partial::{in_use, lock};
 use crate::tables::{TableRecipe, Trainer};
 use crate::tasks::Tools;
 
@@ -40,6 +41,7 @@ impl TableArgs {
             trainer.program.clone_from(program);
         }
         fsx::create_private_dir(&self.out)?;
+        let Some(_lock) = lock(&self.out.join(".lock"))? else { return Err(in_use(&self.out)) };
         let failed = |source| DataError::Io { action: "listen for signals in", path: self.out.clone(), source };
         let tools = Tools { interrupts: Interrupts::listen().map_err(failed)?, ..self.compute.tools()? };
         let tables = recipe.run(&self.out, &trainer, &tools)?;

@@ -67,8 +67,9 @@ impl TestPart {
     }
 
     /// Every figure, each the mean over repetitions with the interval of that mean over resampled patients: those of
-    /// [`Self::areas`]; `stratum_alone`, the AUROC of the stratum as the score, where there are strata; `auprc`, `brier` and `ece` as macro mean and of every class; `operating_point` and `reliability` of
-    /// every class; `subgroups` where the part has any.
+    /// [`Self::areas`]; `auprc`, `brier` and `ece` as macro mean and of every class; `operating_point` and `reliability` of every
+    /// class; `subgroups` where the part has any; where there are strata `stratum_alone`, the AUROC of the share of positive test
+    /// images in the stratum of an image.
     ///
     /// # Errors
     /// A score that is no finite number.

@@ -38,7 +38,7 @@ use super::compare::{self, ByFraction};
 use super::criterion::Criterion;
 use super::figures::Scored;
 use super::judge::Judge;
-use super::kept::{self, Kept, Repetition};
+use super::kept::{self, IfChanged, Kept, Repetition};
 use super::labelled::Labelled;
 use super::watch::{Best, Watch, scores};
 use crate::error::{EvalError, Result};
@@ -137,7 +137,7 @@ impl FineTuneTask {
     /// As [`Kept::open`].
     pub fn keep_in(&self, folder: &Path, checkpoint: &Checkpoint, labelled: &Labelled) -> Result<Kept> {
         let settings = Settings { kind: labelled.kind, fine_tune: &self.protocol };
-        Kept::open(folder, checkpoint, labelled, &settings)
+        Kept::open(folder, (checkpoint, labelled), &settings, IfChanged::Refuse)
     }
 
     /// Trains a classifier for each repetition and scores the test part; the same from the values of `baselines`. What is in
@@ -160,17 +160,24 @@ impl FineTuneTask {
         let judge = Judge::new(labelled, self.stratify.as_deref())?;
         check_validation(&labelled.validate)?;
         let all = Trainings { task: self, labelled, shares: &shares, kept, tools };
-        let own = Initial { label: "", name: "own".to_owned(), checkpoint, random: false };
+        let own = Initial { label: "", name: "own".to_owned(), checkpoint, random: false, gives_model: true };
         let (trained, best) = all.run(&own)?;
         let mut others = Vec::new();
         for baseline in baselines {
             let initial = match baseline {
-                Against::Random => Initial { label: "random, ", name: "random".to_owned(), checkpoint, random: true },
+                Against::Random => Initial {
+                    label: "random, ",
+                    name: "random".to_owned(),
+                    checkpoint,
+                    random: true,
+                    gives_model: false,
+                },
                 Against::Checkpoint(other) => Initial {
                     label: "baseline, ",
                     name: kept::name_of_weights(other)?,
                     checkpoint: other,
                     random: false,
+                    gives_model: false,
                 },
             };
             others.push((baseline, all.run(&initial)?.0));
@@ -217,6 +224,8 @@ struct Initial<'a> {
     checkpoint: &'a Checkpoint,
     /// Whether the architecture alone is that of the checkpoint.
     random: bool,
+    /// Whether its best classifier is asked for.
+    gives_model: bool,
 }
 
 /// Fine-tuning from several initial values on the same draws.
@@ -240,14 +249,20 @@ impl Trainings<'_> {
             let mut repetitions = Vec::new();
             for (seed, studies) in draws {
                 let name = kept::name(&initial.name, *fraction, *seed);
-                let before = self.kept.and_then(|kept| kept.find(&name));
+                let is_better = |score: f64| highest.as_ref().is_none_or(|(best, ..)| score > *best);
+                // Scores whose classifier is gone are not enough of the best repetition.
+                let is_enough = |kept: &Kept, found: &Repetition| {
+                    !initial.gives_model || !is_better(found.validation) || kept.has_model(&name)
+                };
+                let find = |kept: &Kept| kept.find(&name).filter(|found| is_enough(kept, found));
+                let before = self.kept.and_then(find);
                 let (repetition, model) = match before {
                     Some(repetition) => (repetition, None),
                     None => self.repetition(initial, &name, studies, *seed)?,
                 };
                 let score = repetition.validation;
                 repetitions.push(repetition.scored);
-                let is_best = highest.as_ref().is_none_or(|(best, ..)| score > *best);
+                let is_best = initial.gives_model && highest.as_ref().is_none_or(|(best, ..)| score > *best);
                 // The classifiers of all other repetitions are of no use.
                 let useless =
                     if is_best { highest.as_ref().map(|(_, name, _)| name.clone()) } else { Some(name.clone()) };
@@ -323,7 +338,7 @@ impl Trainings<'_> {
             preprocess: preprocess.clone(),
             tools,
             best: None,
-            kept: None,
+            saving: None,
         };
 
         let supervised = |model| Supervised::new(model, preprocess.clone()).with_kind(kind);

@@ -8,6 +8,7 @@
 //!
 //! Scores tell no patient and no path.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use data::error::DataError;
@@ -19,10 +20,13 @@ use serde::{Deserialize, Serialize};
 use super::figures::Scored;
 use super::labelled::Labelled;
 use crate::error::{EvalError, Result};
+use crate::partial::{failed, in_use, lock};
 
 /// Below the folder.
 const REPETITIONS: &str = "repetitions";
 const CONFIG: &str = "config.toml";
+/// Weights of the classifier in the folder of a repetition.
+pub(super) const MODEL: &str = "model.safetensors";
 /// Bound on a file of this folder (bytes).
 const MAX_FILE: u64 = 1 << 30;
 
@@ -47,9 +51,20 @@ pub(super) struct Repetition {
 }
 
 /// Repetitions in a folder.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Kept {
     folder: PathBuf,
+    /// Keeps other processes out.
+    _lock: File,
+}
+
+/// What becomes of repetitions that depend on something else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IfChanged {
+    /// They are refused, with what changed.
+    Refuse,
+    /// They are removed: the folder belongs to the program.
+    BeginAnew,
 }
 
 impl Kept {
@@ -57,38 +72,56 @@ impl Kept {
     /// shares of the labels and seeds.
     ///
     /// # Errors
-    /// If the folder was begun with other weights, data or settings, or cannot be read or written.
+    /// If the folder was begun with other weights, data or settings and they are to be refused, holds other files, or cannot be
+    /// read or written; if another process is in it.
     pub fn open<T: Serialize>(
         folder: &Path,
-        checkpoint: &Checkpoint,
-        labelled: &Labelled,
+        (checkpoint, labelled): (&Checkpoint, &Labelled),
         protocol: &T,
+        if_changed: IfChanged,
     ) -> Result<Self> {
         let depends = Dependence {
             version: env!("CARGO_PKG_VERSION"),
             weights_sha256: fsx::sha256_file(&checkpoint.weights.source.path)?,
-            train_sha256: labelled.train.fingerprint(),
-            validate_sha256: labelled.validate.fingerprint(),
-            test_sha256: labelled.test.fingerprint(),
+            train_sha256: labelled.train.state(),
+            validate_sha256: labelled.validate.state(),
+            test_sha256: labelled.test.state(),
             protocol,
         };
-        let path = folder.join(CONFIG);
+        let unfit = |what: String| EvalError::Unfit { data: folder.display().to_string(), what };
+        let (path, repetitions) = (folder.join(CONFIG), folder.join(REPETITIONS));
+        if !path.is_file() && holds_files(folder) {
+            return Err(unfit("is not empty: choose a new or an empty folder for --out".to_owned()));
+        }
+        fsx::create_private_dir(&repetitions)?;
+        let Some(lock) = lock(&repetitions.join(".lock"))? else { return Err(in_use(folder)) };
         if path.is_file() {
             let old = fsx::read_capped(&path, 1 << 20)?;
             let changed = config::differences(&String::from_utf8_lossy(&old), &depends).map_err(in_engine)?;
-            if !changed.is_empty() {
-                let lines: Vec<String> = changed.into_iter().map(|(_, line)| format!("  {line}")).collect();
-                let what = format!(
-                    "was begun with other settings:\n{}\nGive the old ones, or another folder",
-                    lines.join("\n")
-                );
-                return Err(EvalError::Unfit { data: folder.display().to_string(), what });
+            match if_changed {
+                _ if changed.is_empty() => {}
+                IfChanged::Refuse => {
+                    return Err(unfit(made_otherwise(&changed, "give the old ones, or another --out")));
+                }
+                IfChanged::BeginAnew => {
+                    tracing::warn!("probes of other weights, data or settings are removed");
+                    for entry in std::fs::read_dir(&repetitions).into_iter().flatten().flatten() {
+                        let entry = entry.path();
+                        if entry.extension().is_some_and(|extension| extension == "json") {
+                            std::fs::remove_file(&entry).map_err(|source| failed("remove", &entry, source))?;
+                        }
+                    }
+                }
             }
         }
-        fsx::create_private_dir(&folder.join(REPETITIONS))?;
         fsx::write_atomic(&path, config::to_toml(&depends).map_err(in_engine)?.as_bytes())?;
-        fsx::remove_leftovers(&folder.join(REPETITIONS))?;
-        Ok(Self { folder: folder.join(REPETITIONS) })
+        fsx::remove_leftovers(&repetitions)?;
+        Ok(Self { folder: repetitions, _lock: lock })
+    }
+
+    /// Whether a folder holds repetitions whose figures are not written yet.
+    pub fn is_unfinished(folder: &Path) -> bool {
+        folder.join(REPETITIONS).is_dir()
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -98,6 +131,11 @@ impl Kept {
     /// The folder of a repetition that is under way.
     pub(super) fn place(&self, name: &str) -> PathBuf {
         self.folder.join(name)
+    }
+
+    /// Whether the classifier of a repetition is there.
+    pub(super) fn has_model(&self, name: &str) -> bool {
+        self.place(name).join(MODEL).is_file()
     }
 
     /// A repetition that ended before. A file that cannot be understood is as good as none: the repetition comes again.
@@ -135,6 +173,18 @@ impl Kept {
     pub fn finish(self) -> Result<()> {
         Ok(fsx::remove_dir_all(&self.folder)?)
     }
+}
+
+/// Whether there are files in a folder, hidden ones left out.
+fn holds_files(folder: &Path) -> bool {
+    let mut entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.any(|entry| !entry.file_name().to_string_lossy().starts_with('.'))
+}
+
+/// What to say of a folder that was begun with other settings.
+pub(crate) fn made_otherwise(changed: &[(String, String)], advice: &str) -> String {
+    let lines: Vec<String> = changed.iter().map(|(_, line)| format!("  {line}")).collect();
+    format!("was made with other settings:\n{}\nTo go on, {advice}", lines.join("\n"))
 }
 
 fn in_engine(error: config::ConfigError) -> EvalError {

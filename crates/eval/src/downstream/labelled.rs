@@ -266,7 +266,6 @@ impl LabelledConfig {
     }
 }
 
-/// The sets of the default recipe.
 impl Labelled {
     /// Generated radiographs.
     pub fn phantoms(source: &PhantomSource) -> Self {

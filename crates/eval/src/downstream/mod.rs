@@ -70,8 +70,8 @@ fn check_classes(train: &Dataset, studies: &[usize]) -> Result<()> {
             let is_there = |&study: &usize| train.studies[study].labels.get(class) == Some(&Some(sought));
             if !studies.iter().any(is_there) {
                 let what = format!(
-                    "no {word} image of \"{name}\" is left to train on: use more patients, a larger --fraction, another \
-                     --seed or other --classes"
+                    "no {word} image of \"{name}\" is left to train on: use more patients, a larger share of the labels \
+                     (--fraction), another seed or other classes"
                 );
                 return Err(EvalError::Unfit { data: train.name.clone(), what });
             }

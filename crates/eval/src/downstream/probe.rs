@@ -17,7 +17,7 @@ use super::compare::{self, ByFraction};
 use super::criterion::Criterion;
 use super::figures::Scored;
 use super::judge::Judge;
-use super::kept::{self, Kept, Repetition};
+use super::kept::{self, IfChanged, Kept, Repetition};
 use super::labelled::Labelled;
 use crate::error::Result;
 use crate::linear_probe::{ProbeConfig, ProbeSet, Probed, probe_scores};
@@ -56,7 +56,12 @@ impl ProbeTask {
     ///
     /// # Errors
     /// As [`Kept::open`].
-    pub fn keep_in(&self, folder: &Path, checkpoint: &Checkpoint, labelled: &Labelled) -> Result<Kept> {
+    pub fn keep_in(
+        &self,
+        folder: &Path,
+        (checkpoint, labelled): (&Checkpoint, &Labelled),
+        if_changed: IfChanged,
+    ) -> Result<Kept> {
         let probe = &self.protocol;
         let settings = Settings {
             rates: &self.rates,
@@ -66,7 +71,7 @@ impl ProbeTask {
             kind: labelled.kind,
             probe,
         };
-        Kept::open(folder, checkpoint, labelled, &settings)
+        Kept::open(folder, (checkpoint, labelled), &settings, if_changed)
     }
 
     /// Figures under `test`: those of the checkpoint, `random_init` and `paired_difference`, and those of other weights. What

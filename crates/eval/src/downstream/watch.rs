@@ -19,14 +19,13 @@ use model::head::label_kind::LabelKind;
 
 use super::criterion::Criterion;
 use super::figures::Scores;
+use super::kept::MODEL;
 use crate::error::{EvalError, Result};
 use crate::supervised::Supervised;
 use crate::tasks::{Opened, Tools};
 
 /// Validation score and logits of the best classifier so far, beside its weights.
 const SCORES: &str = "best.json";
-/// Its weights.
-const MODEL: &str = "model.safetensors";
 
 /// Logits of the images of a part, `[K][N]`.
 pub(super) fn scores(
@@ -50,7 +49,7 @@ pub(super) struct Best {
 }
 
 impl Best {
-    /// What [`Kept::best`] wrote.
+    /// What [`Saving::best`] wrote.
     pub(super) fn read(place: &Path, tools: &Tools) -> Result<Self> {
         let path = place.join(SCORES);
         let bytes = fsx::read_capped(&path, 1 << 30)?;
@@ -65,13 +64,13 @@ impl Best {
 }
 
 /// Where the best classifier and the states of a repetition are kept.
-pub(super) struct Kept {
+pub(super) struct Saving {
     place: PathBuf,
     card: Card,
     states: StateWriter,
 }
 
-impl Kept {
+impl Saving {
     fn best(&self, best: &Best) -> engine::Result<()> {
         fsx::create_private_dir(&self.place)?;
         checkpoint::save(&self.place.join(MODEL), &best.model, &self.card)?;
@@ -97,24 +96,24 @@ pub(super) struct Watch<'a> {
     pub(super) tools: &'a Tools,
     pub(super) best: Option<Best>,
     /// Set by [`Watch::keep_in`].
-    pub(super) kept: Option<Kept>,
+    pub(super) saving: Option<Saving>,
 }
 
 impl Watch<'_> {
     /// Keeps the best classifier and the states of this training in a folder.
     pub(super) fn keep_in(&mut self, place: &Path, states: StateStore, card: Card) {
-        self.kept = Some(Kept { place: place.to_owned(), card, states: StateWriter::new(states) });
+        self.saving = Some(Saving { place: place.to_owned(), card, states: StateWriter::new(states) });
     }
 
     /// Waits until the last state is written.
     pub(super) fn finish(&mut self) -> Result<()> {
-        Ok(self.kept.as_mut().map_or(Ok(()), |kept| kept.states.finish())?)
+        Ok(self.saving.as_mut().map_or(Ok(()), |saving| saving.states.finish())?)
     }
 
     /// What training ended with, where nothing was saved that it could go on from.
     pub(super) fn ended(&self, error: EngineError) -> EvalError {
         match error {
-            EngineError::Interrupted { signal, .. } if self.kept.is_none() || self.best.is_none() => {
+            EngineError::Interrupted { signal, .. } if self.saving.is_none() || self.best.is_none() => {
                 EvalError::Interrupted { signal }
             }
             error => error.into(),
@@ -146,8 +145,8 @@ impl Observer<Supervised> for Watch<'_> {
         if self.best.as_ref().is_none_or(|best| score > best.score) {
             let best = Best { score, validate, model: objective.model.clone() };
             // Before the state of this epoch, which says that it was the best.
-            if let Some(kept) = &self.kept {
-                kept.best(&best)?;
+            if let Some(saving) = &self.saving {
+                saving.best(&best)?;
             }
             self.best = Some(best);
         }
@@ -166,8 +165,8 @@ impl Observer<Supervised> for Watch<'_> {
         state: &TrainState,
     ) -> engine::Result<()> {
         // Before the first epoch ends there is no classifier to go on with: training starts again.
-        match &mut self.kept {
-            Some(kept) if self.best.is_some() => kept.states.save(Snapshot::take(objective, optimizer, state)),
+        match &mut self.saving {
+            Some(saving) if self.best.is_some() => saving.states.save(Snapshot::take(objective, optimizer, state)),
             _ => Ok(()),
         }
     }

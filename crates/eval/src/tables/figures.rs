@@ -5,6 +5,7 @@ use std::fmt::{self, Write as _};
 use engine::table::{Align, Table, interval, number};
 use serde_json::{Map, Value, json};
 
+use super::CHANCE;
 use crate::downstream::figures::Scored;
 use crate::downstream::judge::Judge;
 use crate::error::Result;
@@ -141,7 +142,8 @@ impl fmt::Display for Tables {
             columns
                 .extend(names.iter().flat_map(|name| [(name.as_str(), Align::Right), ("95 % interval", Align::Left)]));
             let mut table = Table::new(&columns);
-            let Some(rows) = self.figures[*key].as_object() else { continue };
+            // Sentences find nothing where no method has a text tower.
+            let Some(rows) = self.figures[*key].as_object().filter(|rows| !rows.is_empty()) else { continue };
             for (name, row) in rows {
                 let cells = names.iter().flat_map(|name| cells(&row[name.as_str()]));
                 table.row(std::iter::once(name.clone()).chain(cells));
@@ -153,7 +155,7 @@ impl fmt::Display for Tables {
                     let chance = row[name.as_str()]["chance"].as_f64();
                     [chance.map_or_else(|| "-".to_owned(), number), String::new()]
                 });
-                table.row(std::iter::once("chance".to_owned()).chain(chances));
+                table.row(std::iter::once(CHANCE.to_owned()).chain(chances));
             }
             write!(text, "{}{heading}\n\n{table}", if text.is_empty() { "" } else { "\n" })?;
         }

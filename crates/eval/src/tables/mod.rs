@@ -1,7 +1,7 @@
 //! The tables of `ConVIRT`'s paper for several methods at once: linear probes by share of the labels, images found by image
 //! and by sentence, each the mean over runs of several seeds, beside random weights.
 //!
-//! Runs that are missing are trained by the program `train`, one process each, which keeps the memory of one run from the
+//! Runs that are missing are trained by the program `roentgen-train`, one process each, which keeps the memory of one run from the
 //! next; everything that is finished stays below the folder and is not made again.
 //!
 //! # Source
@@ -11,10 +11,12 @@
 mod figures;
 mod runs;
 
+use std::fmt;
 use std::path::Path;
 
 use data::error::DataError;
 use data::prompt::Prompts;
+use data::rng::{Purpose, key};
 use data::source::parts::{Categories, PhantomSource};
 use engine::checkpoint::{Architecture, Checkpoint};
 use engine::config::{self, Layer, Source};
@@ -27,6 +29,7 @@ pub use runs::Trainer;
 use self::figures::{Asked, Measured};
 use crate::downstream::Repetitions;
 use crate::downstream::judge::Judge;
+use crate::downstream::kept::IfChanged;
 use crate::downstream::labelled::Labelled;
 use crate::downstream::probe::{Initial, ProbeTask};
 use crate::error::{EvalError, Result};
@@ -80,6 +83,34 @@ pub struct Row {
     pub recipe: String,
 }
 
+/// Name of the row of random weights, those of the first row's architecture.
+const RANDOM: &str = "random weights";
+/// Name of the row of chance.
+const CHANCE: &str = "chance";
+/// Folder of the probes.
+const PROBES: &str = "probes";
+
+impl Row {
+    /// The name as part of that of a folder: letters and digits, the rest as hyphens.
+    fn folder(&self) -> String {
+        let plain = |c: char| if c.is_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+        self.name
+            .chars()
+            .map(plain)
+            .collect::<String>()
+            .split('-')
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join("-")
+    }
+}
+
+/// The first value that stands in a list twice.
+fn twice<T: PartialEq + fmt::Display>(values: &[T]) -> Option<String> {
+    let found = values.iter().enumerate().find(|(place, value)| values[..*place].contains(value));
+    found.map(|(_, value)| value.to_string())
+}
+
 impl TableRecipe {
     /// A built-in table by its name, or a file.
     ///
@@ -101,19 +132,50 @@ impl TableRecipe {
     }
 
     fn check(&self) -> Result<()> {
-        let empty = [
-            ("seeds", self.seeds.is_empty()),
-            ("fractions", self.fractions.is_empty()),
-            ("ks", self.ks.is_empty()),
-            ("rows", self.rows.is_empty()),
+        let refuse =
+            |key: &'static str, value: String, why: &'static str| Err(DataError::Setting { key, value, why }.into());
+        let source = &self.phantoms;
+        let counts = [
+            ("phantoms.train", source.train),
+            ("phantoms.validate", source.validate),
+            ("phantoms.test", source.test),
+            ("phantoms.candidates_per_class", source.candidates_per_class),
+            ("phantoms.queries_per_class", source.queries_per_class),
+            ("probe.max_epochs", self.probe.max_epochs),
+            ("probe.rates", self.probe.rates.len() as u64),
+            ("seeds", self.seeds.len() as u64),
+            ("fractions", self.fractions.len() as u64),
+            ("ks", self.ks.len() as u64),
+            ("rows", self.rows.len() as u64),
         ];
-        if let Some((key, _)) = empty.into_iter().find(|(_, empty)| *empty) {
-            return Err(DataError::Setting { key, value: "[]".to_owned(), why: "name at least one" }.into());
+        if let Some((key, _)) = counts.into_iter().find(|(_, count)| *count == 0) {
+            return refuse(key, "nothing".to_owned(), "use at least one");
         }
-        for (place, row) in self.rows.iter().enumerate() {
-            if self.rows[..place].iter().any(|other| other.name == row.name || other.recipe == row.recipe) {
-                let (key, value, why) = ("rows", row.name.clone(), "give each row a name and a recipe of its own");
-                return Err(DataError::Setting { key, value, why }.into());
+        let is_rate = |rate: &&f64| **rate > 0.0 && rate.is_finite();
+        if let Some(rate) = self.probe.rates.iter().find(|rate| !is_rate(rate)) {
+            return refuse("probe.rates", rate.to_string(), "a learning rate is above 0");
+        }
+        if let Some(share) = self.fractions.iter().find(|share| !(**share > 0.0 && **share <= 1.0)) {
+            return refuse("fractions", share.to_string(), "use shares above 0 and at most 1");
+        }
+        if self.ks.contains(&0) {
+            return refuse("ks", "0".to_owned(), "use cut-offs of at least 1");
+        }
+        let twice = [
+            ("seeds", twice(&self.seeds)),
+            ("fractions", twice(&self.fractions)),
+            ("ks", twice(&self.ks)),
+            ("rows", twice(&self.rows.iter().map(Row::folder).collect::<Vec<_>>())),
+        ];
+        if let Some((key, Some(value))) = twice.into_iter().find(|(_, value)| value.is_some()) {
+            return refuse(key, value, "name each once");
+        }
+        for row in &self.rows {
+            if row.folder().is_empty() || [RANDOM, CHANCE, PROBES].contains(&row.name.as_str()) {
+                return refuse("rows.name", row.name.clone(), "this program uses that name: take another");
+            }
+            if row.recipe.starts_with('-') {
+                return refuse("rows.recipe", row.recipe.clone(), "use the name or the path of a recipe");
             }
         }
         Ok(())
@@ -141,21 +203,26 @@ impl TableRecipe {
             .iter()
             .flat_map(|row| self.seeds.iter().map(move |&seed| runs::Run::new(row, seed, &self.set, out)))
             .collect();
-        // What cannot be trained is to be said before the first run and not after hours.
+        // What cannot be trained or probed is to be said before the first run and not after hours.
+        let labelled = Labelled::phantoms(&self.phantoms);
+        for &seed in &self.seeds {
+            self.probe(seed).repetitions.iter().try_for_each(|r| r.draws(&labelled.train).map(|_| ()))?;
+        }
+        let judge = Judge::new(&labelled, None)?;
         for run in &runs {
             trainer.check(run)?;
         }
         for (run, number) in runs.iter().zip(1..) {
             trainer.train(run, (number, runs.len()), tools)?;
         }
-        let labelled = Labelled::phantoms(&self.phantoms);
         let categories = Categories { candidates: self.phantoms.candidates(), queries: self.phantoms.queries() };
         let place = Place { recipe: self, labelled: &labelled, categories: &categories, tools };
-        let mut random = Measured::new("random weights", self.fractions.len());
+        let mut random = Measured::new(RANDOM, self.fractions.len());
         let mut measured = Vec::new();
         for (row, runs) in self.rows.iter().zip(runs.chunks(self.seeds.len())) {
             let mut all = Measured::new(&row.name, self.fractions.len());
             for run in runs {
+                tracing::info!(method = %row.name, seed = run.seed, "measured");
                 let checkpoint = Checkpoint::read(&run.folder)?;
                 place.measure(&checkpoint, run, Initial::Checkpoint, &mut all)?;
                 if measured.is_empty() {
@@ -165,7 +232,6 @@ impl TableRecipe {
             measured.push(all);
         }
         measured.insert(0, random);
-        let judge = Judge::new(&labelled, None)?;
         let asked = Asked {
             fractions: &self.fractions,
             ks: &self.ks,
@@ -194,11 +260,19 @@ impl Place<'_> {
         measured: &mut Measured,
     ) -> Result<()> {
         let task = self.recipe.probe(run.seed);
-        let kept = task.keep_in(&run.probes, checkpoint, self.labelled)?;
+        let kept = task.keep_in(&run.probes, (checkpoint, self.labelled), IfChanged::BeginAnew)?;
         let scores = task.scores(checkpoint, initial, self.labelled, Some(&kept), self.tools)?;
         measured.add_scores(scores);
+        let device = &self.tools.device;
         if !matches!(checkpoint.card.model, Architecture::DualEncoder(_)) {
-            measured.add_images(images_by_category(checkpoint, self.categories, self.tools)?);
+            let encoder = if initial == Initial::Random {
+                device.seed(key(run.seed, Purpose::Init, 1, 0));
+                checkpoint.image_config()?.init(device)
+            } else {
+                checkpoint.image_encoder(device)?
+            };
+            let preprocess = &checkpoint.card.preprocess;
+            measured.add_images(images_by_category(&encoder, preprocess, self.categories, self.tools)?);
             return Ok(());
         }
         let (tokenizer, text) = checkpoint.tokenizer()?;

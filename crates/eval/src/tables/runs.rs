@@ -1,7 +1,7 @@
 //! The runs of a table, trained by the program `train` where they are missing.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -10,14 +10,17 @@ use data::fsx;
 use engine::config;
 use engine::progress::Ui;
 
-use super::Row;
+use super::{PROBES, Row};
+use crate::downstream::kept::made_otherwise;
 use crate::error::{EvalError, Result};
 use crate::tasks::Tools;
 
 /// Name of the program that trains.
 pub(super) const PROGRAM: &str = "roentgen-train";
-/// How long a run that is asked to end may take to save its state.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a run may take to end by itself after a signal, before it is asked to.
+const COURTESY: Duration = Duration::from_secs(1);
+/// How long it may take to save its state.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A run of a row.
 #[derive(Debug, Clone)]
@@ -33,11 +36,10 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn new(row: &Row, seed: u64, set: &[String], out: &Path) -> Self {
-        let stem = Path::new(&row.recipe).file_stem().unwrap_or_default().to_string_lossy();
-        let folder = format!("{stem}-{seed}");
+        let folder = format!("{}-{seed}", row.folder());
         let mut arguments = vec![row.recipe.clone(), "--seed".to_owned(), seed.to_string()];
         arguments.extend(set.iter().flat_map(|set| ["--set".to_owned(), set.clone()]));
-        let probes = out.join("probes").join(&folder);
+        let probes = out.join(PROBES).join(&folder);
         Self { name: row.name.clone(), seed, folder: out.join(folder), probes, arguments }
     }
 
@@ -84,6 +86,7 @@ impl Trainer {
         let output = self.command(run).arg("--print-config").output().map_err(|source| self.failed(source))?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            let said = if said.is_empty() { "it said nothing".to_owned() } else { said };
             return Err(ended(run, output.status, &said));
         }
         if !run.is_finished() {
@@ -91,15 +94,13 @@ impl Trainer {
         }
         let old = fsx::read_capped(&run.folder.join("config.toml"), 1 << 20)?;
         let new = String::from_utf8_lossy(&output.stdout).parse::<toml::Table>().unwrap_or_default();
-        let changed = config::differences(&String::from_utf8_lossy(&old), &new).map_err(engine::EngineError::from)?;
+        let mut changed =
+            config::differences(&String::from_utf8_lossy(&old), &new).map_err(engine::EngineError::from)?;
+        changed.retain(|(key, _)| !config::FREE.contains(&key.as_str()));
         if changed.is_empty() {
             return Ok(());
         }
-        let lines: Vec<String> = changed.into_iter().map(|(_, line)| format!("  {line}")).collect();
-        let what = format!(
-            "this run was made with other settings:\n{}\nGive the old ones, delete the run, or take another --out",
-            lines.join("\n")
-        );
+        let what = made_otherwise(&changed, "give the old ones, delete the run, or take another --out");
         Err(EvalError::Unfit { data: run.folder.display().to_string(), what })
     }
 
@@ -115,31 +116,44 @@ impl Trainer {
         let mut command = self.command(run);
         command.arg("--out").arg(&run.folder).args(["--ui", &self.ui.to_string()]).stdout(Stdio::null());
         let mut child = command.spawn().map_err(|source| self.failed(source))?;
-        let mut asked: Option<(u8, Instant)> = None;
+        // When a signal came, and whether it was passed on.
+        let mut asked: Option<(u8, Instant, bool)> = None;
         let status = loop {
             match child.try_wait() {
                 Ok(Some(status)) => break status,
                 Ok(None) => sleep(Duration::from_millis(20)),
                 Err(source) => return Err(self.failed(source)),
             }
-            // A terminal sends its signal to both programs, and the run saves its state. One that does not end goes on later
-            // from the state before.
-            match (asked, tools.interrupts.signal()) {
-                (None, Some(signal)) => asked = Some((signal, Instant::now())),
-                (Some((_, since)), _) if since.elapsed() > PATIENCE => {
+            match (&mut asked, tools.interrupts.signal()) {
+                (None, Some(signal)) => asked = Some((signal, Instant::now(), false)),
+                // A terminal sends its signal to both programs; a second one would end the run before its state is saved. What
+                // does not end by itself is asked, and then goes on later from the state before.
+                (Some((_, since, passed)), _) if !*passed && since.elapsed() > COURTESY => {
+                    *passed = true;
+                    pass_on(&child);
+                }
+                (Some((_, since, _)), _) if since.elapsed() > PATIENCE => {
                     let _ = child.kill();
                 }
                 _ => {}
             }
         };
-        if let Some((signal, _)) = asked {
+        if let Some((signal, ..)) = asked {
             return Err(EvalError::Interrupted { signal });
         }
-        if status.success() {
-            return Ok(());
+        match status.success() {
+            true if run.is_finished() => Ok(()),
+            true => Err(ended(run, status, "it wrote no figures: is it the program that trains?")),
+            // It has said why.
+            false => Err(ended(run, status, "its message is above")),
         }
-        // It has said why.
-        Err(ended(run, status, "its message is above"))
+    }
+}
+
+/// Asks a run to save its state and end.
+fn pass_on(child: &Child) {
+    if cfg!(unix) {
+        let _ = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
     }
 }
 

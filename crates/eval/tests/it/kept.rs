@@ -93,6 +93,37 @@ fn a_signal_saves_the_state_and_other_settings_do_not_go_on_from_it() {
     assert!(log.contains("goes on from a saved state"), "{log}");
 }
 
+#[test]
+fn a_fine_tuning_that_was_stopped_while_it_wrote_its_results_writes_them() {
+    let place = Workplace::new();
+    let child = started(&place, "tuned", &states("own-1-1"));
+    let mut child = child;
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // As if the report had not been written.
+    data::fsx::write_atomic(&place.path("tuned/eval.json"), b"{}").unwrap();
+    place.figures(&tune("tuned", &[]));
+    assert!(place.path("tuned/report.html").is_file() && place.path("tuned/CARD.md").is_file());
+    assert!(!place.path("tuned/repetitions").exists());
+}
+
+#[test]
+fn the_classifier_of_the_best_repetition_is_trained_again_where_it_is_gone() {
+    let place = Workplace::new();
+    let mut child = started(&place, "tuned", &states("random-1-0"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // One of two repetitions has no classifier any more; asked for alone, it is the best.
+    let gone = if place.path("tuned/repetitions/own-1-0").exists() { "1" } else { "0" };
+    let scores = place.path(&format!("tuned/repetitions/own-1-{gone}.json"));
+    assert!(scores.is_file() && !place.path(&format!("tuned/repetitions/own-1-{gone}")).exists());
+    let mut arguments = tune("tuned", &["--seed", gone]);
+    let seeds = arguments.iter().position(|argument| *argument == "2").unwrap();
+    arguments[seeds] = "1";
+    place.figures(&arguments);
+    assert!(place.path("tuned/model.safetensors").is_file());
+}
+
 fn modified(path: &Path) -> SystemTime {
     std::fs::metadata(path).unwrap().modified().unwrap()
 }
@@ -121,9 +152,16 @@ fn repetitions_of_a_probe_are_fitted_once() {
     assert_eq!([&first, &random].map(|path| modified(path)), times);
     assert!(kept.join("own-0.5-2.json").is_file());
     let message = place.refusal(&probe(&["--epochs", "6"]), 2);
-    assert!(message.contains("protocol.probe.max_epochs: 5, now 6") && message.contains("folder"), "{message}");
+    assert!(message.contains("protocol.probe.max_epochs: 5, now 6") && message.contains("--out"), "{message}");
     let message = place.refusal(&[&probe(&short)[..], &["--test-data", "test.csv"]].concat(), 2);
     assert!(message.contains("test_sha256"), "{message}");
+    // A folder of something else is not written to, and another image is other data.
+    let elsewhere = [&["linear-probe", "--out", "images"], &QUESTION[..]].concat();
+    assert!(place.refusal(&elsewhere, 2).contains("not empty"));
+    let image = place.path("images/0-0.png");
+    let bytes = std::fs::read(&image).unwrap();
+    data::fsx::write_atomic(&image, &[&bytes[..], &[0]].concat()).unwrap();
+    assert!(place.refusal(&probe(&short), 2).contains("_sha256"));
 }
 
 /// A CSV and a list of the images of `data.csv`, many times over.
@@ -184,7 +222,16 @@ fn predictions_go_on_where_they_were_stopped() {
     assert_eq!(cut[1].split_once(',').unwrap().1, "0.5,0.25,0.125,");
     assert_eq!((&cut[2..], cut[0]), (&whole[2..], whole[0]));
     assert!(!place.path("cut.csv.partial").exists());
-    // Other weights begin anew.
+    // A folder cannot be written to as a file.
+    assert!(place.refusal(&predict("images"), 2).contains("is a folder"));
+    // Another image begins anew, and other weights.
+    let rows = killed(&place, &predict("cut.csv"), "cut.csv.partial", "rows.jsonl");
+    data::fsx::write_atomic(&rows, changed.as_bytes()).unwrap();
+    let image = place.path("images/9-1.png");
+    let bytes = std::fs::read(&image).unwrap();
+    data::fsx::write_atomic(&image, &[&bytes[..], &[0]].concat()).unwrap();
+    place.run(&predict("cut.csv"));
+    assert!(!std::fs::read_to_string(place.path("cut.csv")).unwrap().contains("0.5,0.25,0.125"));
     let rows = killed(&place, &predict("cut.csv"), "cut.csv.partial", "rows.jsonl");
     data::fsx::write_atomic(&rows, changed.as_bytes()).unwrap();
     super::downstream::write_weights_of(&place.path("weights.safetensors"), 12);

@@ -51,7 +51,7 @@ fn refused(place: &Workplace, program: &Path, more: &[&str]) -> String {
 /// Kills the table in its second run, once that has saved a state.
 fn killed_in_the_second(place: &Workplace, program: &Path) {
     let mut child = command(place, program, &[]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let state = place.path("table/tiny-4/checkpoints/step-00000001/manifest.json");
+    let state = place.path("table/convirt-4/checkpoints/step-00000001/manifest.json");
     while !state.is_file() {
         std::thread::sleep(Duration::from_millis(1));
         assert!(child.try_wait().unwrap().is_none(), "it ended before it could be killed");
@@ -59,7 +59,7 @@ fn killed_in_the_second(place: &Workplace, program: &Path) {
     child.kill().unwrap();
     child.wait().unwrap();
     // The run that it had started ends by itself, or is in its folder still: then the next one is told so.
-    let finished = place.path("table/tiny-4/eval.json");
+    let finished = place.path("table/convirt-4/eval.json");
     while !finished.is_file() {
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -75,12 +75,12 @@ fn methods_stand_in_the_tables_of_the_paper_and_nothing_is_made_twice() {
     let place = Workplace::new(CONVIRT);
     write(&place);
     killed_in_the_second(&place, &program);
-    let first = modified(&place.path("table/tiny-3/eval.json"));
+    let first = modified(&place.path("table/convirt-3/eval.json"));
     let tables = printed(&place, &program, &[]);
-    assert_eq!(modified(&place.path("table/tiny-3/eval.json")), first, "a finished run was trained again");
-    let runs = ["tiny-3", "tiny-4", "mgca-3", "mgca-4", "labels-3", "labels-4"];
+    assert_eq!(modified(&place.path("table/convirt-3/eval.json")), first, "a finished run was trained again");
+    let runs = ["convirt-3", "convirt-4", "mgca-3", "mgca-4", "ceiling-3", "ceiling-4"];
     let mut expected: Vec<String> = runs.iter().map(|run| (*run).to_owned()).collect();
-    expected.extend(["probes", "table.json"].map(str::to_owned));
+    expected.extend([".lock", "probes", "table.json"].map(str::to_owned));
     expected.sort();
     assert_eq!(names(&place.path("table")), expected);
 
@@ -116,11 +116,11 @@ fn methods_stand_in_the_tables_of_the_paper_and_nothing_is_made_twice() {
     // The probes are kept, too: where one is missing it is made again, and the tables are the same.
     let kept = place.path("table/probes/mgca-4/repetitions");
     let files = names(&kept);
-    assert_eq!(files, ["own-0.5-4.json", "own-1-4.json"]);
-    let before = modified(&kept.join(&files[1]));
-    std::fs::remove_file(kept.join(&files[0])).unwrap();
+    assert_eq!(files, [".lock", "own-0.5-4.json", "own-1-4.json"]);
+    let before = modified(&kept.join(&files[2]));
+    std::fs::remove_file(kept.join(&files[1])).unwrap();
     assert_eq!(printed(&place, &program, &[]), tables);
-    assert_eq!(modified(&kept.join(&files[1])), before);
+    assert_eq!(modified(&kept.join(&files[2])), before);
     let again: Value = serde_json::from_str(&printed(&place, &program, &["--json"])).unwrap();
     assert_eq!(again, all);
 }
@@ -140,8 +140,33 @@ fn what_cannot_stand_in_a_table_is_told_before_anything_is_trained() {
     replaced("recipe = \"mgca.toml\"", "recipe = \"mgca.tml\"");
     let unknown = refused(&place, &program, &[]);
     assert!(unknown.contains("mgca.tml") && unknown.contains("MGCA"), "{unknown}");
-    replaced("recipe = \"mgca.tml\"", "recipe = \"tiny.toml\"");
-    assert!(refused(&place, &program, &[]).contains("of its own"));
+    replaced("recipe = \"mgca.tml\"", "recipe = \"mgca.toml\"");
+    for (old, new, told) in [
+        ("name = \"MGCA\"", "name = \"conVIRT!\"", "name each once"),
+        ("name = \"conVIRT!\"", "name = \"random weights\"", "take another"),
+        ("name = \"random weights\"", "name = \"MGCA\"", ""),
+        ("recipe = \"mgca.toml\"", "recipe = \"--help\"", "rows.recipe"),
+        ("recipe = \"--help\"", "recipe = \"mgca.toml\"", ""),
+        ("seeds = [3, 4]", "seeds = [3, 3]", "seeds"),
+        ("seeds = [3, 3]", "seeds = [3, 4]", ""),
+        ("ks = [1, 5]", "ks = [0]", "ks"),
+        ("ks = [0]", "ks = [1, 5]", ""),
+        ("max_epochs = 2", "max_epochs = 0", "probe.max_epochs"),
+        ("max_epochs = 0", "max_epochs = 2", ""),
+        ("rates = [1e-2]", "rates = [0.0]", "probe.rates"),
+        ("rates = [0.0]", "rates = [1e-2]", ""),
+        ("test = 64", "test = 0", "phantoms.test"),
+        ("test = 0", "test = 64", ""),
+        ("fractions = [0.5, 1.0]", "fractions = [5.0]", "fractions"),
+        ("fractions = [5.0]", "fractions = [0.01]", "larger share of the labels"),
+        ("fractions = [0.01]", "fractions = [0.5, 1.0]", ""),
+    ] {
+        replaced(old, new);
+        if !told.is_empty() {
+            let message = refused(&place, &program, &[]);
+            assert!(message.contains(told), "{new}: {message}");
+        }
+    }
     replaced("fractions = [0.5, 1.0]", "fractions = []");
     assert!(refused(&place, &program, &[]).contains("fractions"));
     replaced("fractions = []", "fraction = [1.0]");
@@ -159,16 +184,71 @@ fn runs_begun(place: &Workplace) -> usize {
     if folder.is_dir() { names(&folder).iter().filter(|name| begun(name)).count() } else { 0 }
 }
 
+/// The table of one row and one seed.
+fn write_one(place: &Workplace, row: usize) {
+    let table = text(&place.path("table.toml"));
+    let parts: Vec<&str> = table.split("[[rows]]").collect();
+    let one = format!("{}[[rows]]{}", parts[0].replace("[3, 4]", "[3]"), parts[row]);
+    data::fsx::write_atomic(&place.path("table.toml"), one.as_bytes()).unwrap();
+}
+
+#[test]
+fn random_weights_are_random_where_no_method_has_a_text_tower() {
+    let Some(program) = sibling("eval") else { return };
+    let place = Workplace::new(CONVIRT);
+    write(&place);
+    write_one(&place, 3);
+    let tables = printed(&place, &program, &[]);
+    assert!(!tables.contains("Text-image"), "{tables}");
+    let figures = json(&place.path("table/table.json"));
+    assert_ne!(figures["image_to_image"]["random weights"], figures["image_to_image"]["ceiling"]);
+    assert_ne!(figures["linear_probe"]["random weights"], figures["linear_probe"]["ceiling"]);
+    // The folder of the probes is the program's: those of a run that was deleted are made again.
+    std::fs::remove_dir_all(place.path("table/ceiling-3")).unwrap();
+    let set = text(&place.path("table.toml")).replace("save_every=1\"", "save_every=1\", \"run.steps=4\"");
+    data::fsx::write_atomic(&place.path("table.toml"), set.as_bytes()).unwrap();
+    printed(&place, &program, &[]);
+    assert_ne!(json(&place.path("table/table.json"))["linear_probe"]["ceiling"], figures["linear_probe"]["ceiling"]);
+    // What learns nothing may change.
+    let free = text(&place.path("table.toml")).replace("save_every=1", "save_every=2");
+    data::fsx::write_atomic(&place.path("table.toml"), free.as_bytes()).unwrap();
+    printed(&place, &program, &[]);
+}
+
+#[test]
+#[cfg(unix)]
+fn a_signal_to_the_table_reaches_its_run() {
+    let Some(program) = sibling("eval") else { return };
+    let place = Workplace::new(CONVIRT);
+    write(&place);
+    write_one(&place, 1);
+    let long = text(&place.path("table.toml")).replace("save_every=1", "steps=100000");
+    data::fsx::write_atomic(&place.path("table.toml"), long.as_bytes()).unwrap();
+    let mut child = command(&place, &program, &[]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let state = place.path("table/convirt-3/checkpoints/latest");
+    while !state.is_file() {
+        std::thread::sleep(Duration::from_millis(5));
+        assert!(child.try_wait().unwrap().is_none());
+    }
+    // To the table alone, as a scheduler does.
+    Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(128 + 15));
+    let log = text(&place.path("table/convirt-3/log.jsonl"));
+    assert!(log.contains("interrupt") || names(&place.path("table/convirt-3/checkpoints")).len() > 1, "{log}");
+    // Nobody is in the run any more.
+    let run = engine::run_dir::RunDir::open(&place.path("table/convirt-3")).unwrap();
+    run.lock().unwrap();
+}
+
 #[test]
 fn a_finished_run_of_other_settings_is_refused() {
     let Some(program) = sibling("eval") else { return };
     let place = Workplace::new(CONVIRT);
     write(&place);
-    let table = text(&place.path("table.toml"));
-    let one = table.split("[[rows]]").take(2).collect::<Vec<_>>().join("[[rows]]").replace("[3, 4]", "[3]");
-    data::fsx::write_atomic(&place.path("table.toml"), one.as_bytes()).unwrap();
+    write_one(&place, 1);
+    let one = text(&place.path("table.toml"));
     assert!(printed(&place, &program, &[]).contains("one run"));
     data::fsx::write_atomic(&place.path("table.toml"), one.replace("save_every=1", "steps=4").as_bytes()).unwrap();
     let message = refused(&place, &program, &[]);
-    assert!(message.contains("run.steps: 3, now 4") && message.contains("tiny-3"), "{message}");
+    assert!(message.contains("run.steps: 3, now 4") && message.contains("convirt-3"), "{message}");
 }
