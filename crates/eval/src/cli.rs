@@ -71,6 +71,9 @@ struct ExportArgs {
     /// Folder to write to.
     #[arg(long)]
     out: PathBuf,
+    /// Prints JSON instead of lines.
+    #[arg(long)]
+    json: bool,
     /// auto, cpu, cuda[:n], wgpu[:n], vulkan[:n] or ndarray, among those compiled in.
     #[arg(long, default_value = "auto", env = "ROENTGEN_DEVICE")]
     device: String,
@@ -153,6 +156,9 @@ pub fn main(cli: &Cli) -> Result<String> {
 fn run_export(args: &ExportArgs) -> Result<String> {
     let (device, _) = args.device.parse::<DeviceSpec>()?.open()?;
     let written = export(&Checkpoint::read(&args.weights)?, &args.out, &device)?;
+    if args.json {
+        return Ok(format!("{:#}\n", serde_json::json!({ "files": written.0 })));
+    }
     let lines: Vec<String> = written.0.iter().map(|path| path.display().to_string()).collect();
     Ok(lines.join("\n") + "\n")
 }

@@ -85,6 +85,10 @@ pub(super) fn run(args: &EmbedArgs) -> Result<String> {
         Some(images) => lines_of_images(images)?,
         None => Vec::new(),
     };
+    if args.images.is_some() && listed.is_empty() {
+        let what = "it names no image: give a folder of images, or a file with one path a line".to_owned();
+        return Err(EvalError::Unfit { data: "--images".to_owned(), what });
+    }
     let mut columns = Columns::open(&args.out, &digest(args, &checkpoint, &listed)?)?;
     let mut bad = Vec::new();
     if let Some(ready) = &ready {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use engine::checkpoint::Checkpoint;
+use serde_json::json;
 
 use super::compute::Compute;
 use crate::error::Result;
@@ -25,6 +26,9 @@ pub(super) struct PredictArgs {
     /// no probabilities and does not end the run. A command that was stopped goes on from the folder OUT.partial.
     #[arg(long)]
     out: PathBuf,
+    /// Prints JSON instead of a line.
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     compute: Compute,
 }
@@ -35,6 +39,10 @@ impl PredictArgs {
         let checkpoint = Checkpoint::read(&self.weights)?;
         let listed = list(&self.images, &self.image_column)?;
         let done = predict(&checkpoint, &listed, &self.image_column, &self.out, &tools)?;
+        if self.json {
+            let told = json!({ "images": done.images, "unreadable": done.unreadable, "file": self.out });
+            return Ok(format!("{told:#}\n"));
+        }
         let out = self.out.display();
         Ok(format!("{} images, {} of them unreadable, in {out}\n", done.images, done.unreadable))
     }

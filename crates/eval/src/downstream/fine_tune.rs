@@ -182,7 +182,7 @@ impl FineTuneTask {
             };
             others.push((baseline, all.run(&initial)?.0));
         }
-        let Some((_, model)) = best else {
+        let Some(model) = best else {
             let value = self.repetitions.first().map_or(0, |repetitions| repetitions.seeds).to_string();
             return Err(DataError::Setting { key: "--seeds", value, why: "use at least 1" }.into());
         };
@@ -237,53 +237,58 @@ struct Trainings<'a> {
     tools: &'a Tools,
 }
 
-/// The best repetition so far: validation score, name and classifier, which lies in the folder where it is not in memory.
-type Highest = (f64, String, Option<ImageClassifier>);
+/// The best repetition so far.
+struct Highest<'a> {
+    score: f64,
+    name: String,
+    seed: u64,
+    studies: &'a [usize],
+    /// Its classifier; one that was trained before lies in the folder.
+    model: Option<ImageClassifier>,
+}
 
 impl Trainings<'_> {
     /// Logits of the test part by share of the labels and repetition, and the classifier with the best validation score.
-    fn run(&self, initial: &Initial<'_>) -> Result<(ByFraction, Option<(f64, ImageClassifier)>)> {
+    fn run(&self, initial: &Initial<'_>) -> Result<(ByFraction, Option<ImageClassifier>)> {
         let mut all = Vec::new();
-        let mut highest: Option<Highest> = None;
+        let mut highest: Option<Highest<'_>> = None;
         for (fraction, draws) in self.shares {
             let mut repetitions = Vec::new();
             for (seed, studies) in draws {
                 let name = kept::name(&initial.name, *fraction, *seed);
-                let is_better = |score: f64| highest.as_ref().is_none_or(|(best, ..)| score > *best);
-                // Scores whose classifier is gone are not enough of the best repetition.
-                let is_enough = |kept: &Kept, found: &Repetition| {
-                    !initial.gives_model || !is_better(found.validation) || kept.has_model(&name)
-                };
-                let find = |kept: &Kept| kept.find(&name).filter(|found| is_enough(kept, found));
-                let before = self.kept.and_then(find);
-                let (repetition, model) = match before {
-                    Some(repetition) => (repetition, None),
-                    None => self.repetition(initial, &name, studies, *seed)?,
+                let (repetition, model) = if let Some(before) = self.kept.and_then(|kept| kept.find(&name)) {
+                    (before, None)
+                } else {
+                    let (repetition, model) = self.repetition(initial, &name, studies, *seed)?;
+                    (repetition, Some(model))
                 };
                 let score = repetition.validation;
                 repetitions.push(repetition.scored);
-                let is_best = initial.gives_model && highest.as_ref().is_none_or(|(best, ..)| score > *best);
+                let is_best = initial.gives_model && highest.as_ref().is_none_or(|best| score > best.score);
                 // The classifiers of all other repetitions are of no use.
-                let useless =
-                    if is_best { highest.as_ref().map(|(_, name, _)| name.clone()) } else { Some(name.clone()) };
+                let useless = if is_best { highest.as_ref().map(|best| best.name.clone()) } else { Some(name.clone()) };
                 if let (Some(kept), Some(name)) = (self.kept, useless) {
                     kept.forget(&name)?;
                 }
                 if is_best {
-                    highest = Some((score, name, model));
+                    highest = Some(Highest { score, name, seed: *seed, studies, model });
                 }
             }
             all.push(repetitions);
         }
-        let best = match (highest, self.kept) {
-            (Some((score, _, Some(model))), _) => Some((score, model)),
-            (Some((score, name, None)), Some(kept)) => {
-                let model = Checkpoint::read(&kept.place(&name))?.image_classifier(&self.tools.device)?;
-                Some((score, model))
+        Ok((all, highest.map(|best| self.model(initial, best)).transpose()?))
+    }
+
+    /// The classifier of the best repetition. Of one that was not the best of an earlier command it is gone and trained again.
+    fn model(&self, initial: &Initial<'_>, best: Highest<'_>) -> Result<ImageClassifier> {
+        let Highest { name, seed, studies, model, .. } = best;
+        match (model, self.kept) {
+            (Some(model), _) => Ok(model),
+            (None, Some(kept)) if kept.has_model(&name) => {
+                Ok(Checkpoint::read(&kept.place(&name))?.image_classifier(&self.tools.device)?)
             }
-            _ => None,
-        };
-        Ok((all, best))
+            (None, _) => Ok(self.repetition(initial, &name, studies, seed)?.1),
+        }
     }
 
     /// One repetition, from its beginning or from where it was stopped, with its classifier.
@@ -293,7 +298,7 @@ impl Trainings<'_> {
         name: &str,
         studies: &[usize],
         seed: u64,
-    ) -> Result<(Repetition, Option<ImageClassifier>)> {
+    ) -> Result<(Repetition, ImageClassifier)> {
         let (labelled, tools) = (self.labelled, self.tools);
         let preprocess = &padded(initial.checkpoint);
         let chosen = studies.iter().map(|&study| labelled.train.studies[study].clone()).collect();
@@ -308,7 +313,7 @@ impl Trainings<'_> {
         if let Some(kept) = self.kept {
             kept.keep(name, &repetition)?;
         }
-        Ok((repetition, Some(model)))
+        Ok((repetition, model))
     }
 
     /// Trains the head alone and then all parameters; with a `place` keeps states there and goes on from them.

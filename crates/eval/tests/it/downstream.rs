@@ -280,8 +280,9 @@ fn fine_tuning_learns_and_its_classifier_predicts() {
     assert!((stratified - value(&figures, "test.auroc_stratified.per_class.Square")).abs() < 5e-3);
 
     // A folder is listed by itself.
-    let (said, _) = place.run(&["predict", "--weights", "tuned", "--images", "images", "--out", "folder.csv"]);
-    assert!(said.contains("121 images, 1 of them unreadable"), "{said}");
+    let folder = ["predict", "--weights", "tuned", "--images", "images", "--out", "folder.csv", "--json"];
+    let told: Value = serde_json::from_str(&place.run(&folder).0).unwrap();
+    assert_eq!(told, json!({ "images": 121, "unreadable": 1, "file": "folder.csv" }));
     let message = place.refusal(&[&["fine-tune", "--out", "tuned"], &QUESTION[..]].concat(), 2);
     assert!(message.contains("never overwritten"), "{message}");
 }
