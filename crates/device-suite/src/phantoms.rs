@@ -72,15 +72,7 @@ impl Phantoms {
         let model = recipe.model.init(&device);
         let model = weights::apply(model, self.weights.clone(), Path::new("initial weights")).unwrap();
         let mut objective = ConVirt::new(model, loss.clone(), None, recipe.preprocess());
-        let config = FitConfig {
-            seed: recipe.run.seed,
-            steps,
-            micro_batch_size: None,
-            optim: recipe.optim.clone(),
-            eval_every: 0,
-            early_stop: None,
-            save_every: 0,
-        };
+        let config = FitConfig::updates(recipe.run.seed, steps, recipe.optim.clone());
         let mut optimizer = config.optim.init(&objective);
         for (step, batch) in (0..steps).zip(self.batches.iter().cycle()) {
             let ctx = Context { step, epoch: 0, total_steps: steps, seed: recipe.run.seed };

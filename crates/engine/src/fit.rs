@@ -37,6 +37,13 @@ pub struct FitConfig {
     pub save_every: u64,
 }
 
+impl FitConfig {
+    /// Updates alone, of whole batches: without validation, early stop and saved states.
+    pub fn updates(seed: u64, steps: u64, optim: OptimConfig) -> Self {
+        Self { seed, steps, micro_batch_size: None, optim, eval_every: 0, early_stop: None, save_every: 0 }
+    }
+}
+
 /// Updates in a row that may be skipped for a number that is NaN or infinite; the next one ends training.
 const MAX_SKIPPED_IN_A_ROW: usize = 2;
 /// Updates that may be skipped of the last [`SKIP_WINDOW`].

@@ -1,9 +1,11 @@
 //! Ctrl-C and termination: the first asks a run to save and end, the second ends it at once.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use data::error::DataError;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
@@ -12,11 +14,16 @@ use signal_hook::flag;
 pub struct Interrupts(Arc<AtomicUsize>);
 
 impl Interrupts {
-    /// Listens for SIGINT and SIGTERM from now on.
+    /// Listens for SIGINT and SIGTERM from now on. `folder` is what the process writes to, for the message.
     ///
     /// # Errors
     /// If the system refuses.
-    pub fn listen() -> io::Result<Self> {
+    pub fn listen(folder: &Path) -> Result<Self, DataError> {
+        let failed = |source| DataError::Io { action: "listen for signals in", path: folder.to_owned(), source };
+        Self::register().map_err(failed)
+    }
+
+    fn register() -> io::Result<Self> {
         let seen = Arc::new(AtomicUsize::new(0));
         let again = Arc::new(AtomicBool::new(false));
         for (signal, number) in [(SIGINT, 2), (SIGTERM, 15)] {

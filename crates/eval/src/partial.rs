@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use data::error::DataError;
 use data::fsx;
+use serde::Serialize;
 
 use crate::error::{EvalError, Result};
 
@@ -73,6 +74,16 @@ impl Partial {
     pub(crate) fn finish(self) -> Result<()> {
         Ok(fsx::remove_dir_all(&self.folder)?)
     }
+}
+
+/// Writes a value as JSON.
+pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> data::error::Result<()> {
+    let json = serde_json::to_vec(value).map_err(|error| DataError::Io {
+        action: "write",
+        path: path.to_owned(),
+        source: error.into(),
+    })?;
+    fsx::write_atomic(path, &json)
 }
 
 /// Opens a file and keeps other processes out of it for as long as the result lives; nothing where one is in it.

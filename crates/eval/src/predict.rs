@@ -108,8 +108,8 @@ pub fn predict(
 /// What the rows depend on.
 fn digest(checkpoint: &Checkpoint, listed: &[Listed], column: &str) -> Result<String> {
     let weights = fsx::sha256_file(&checkpoint.weights.source.path)?;
-    let of = format!("{} {weights} {column} {:?}", env!("CARGO_PKG_VERSION"), checkpoint.card);
-    Ok(listed.iter().fold(of, |of, image| fsx::sha256_hex(format!("{of}{}", image.state()).as_bytes())))
+    let (version, images) = (env!("CARGO_PKG_VERSION"), image_list::fingerprint(listed));
+    Ok(fsx::sha256_hex(format!("{version} {weights} {column} {:?} {images}", checkpoint.card).as_bytes()))
 }
 
 /// The rows of a command that was stopped, in the order of the images: probabilities as text, and the reason. One that was torn

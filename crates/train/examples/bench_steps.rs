@@ -169,15 +169,7 @@ fn pairs(task: &str, resolved: &Resolved, batch: usize, tokens: usize) -> Result
 
 /// Updates of an objective on the same batch, from images in memory to new weights.
 fn steps<O: Objective + 'static>(objective: O, batch: PairBatch, recipe: &Recipe, device: Device) -> Work {
-    let config = FitConfig {
-        seed: 0,
-        steps: u64::MAX,
-        micro_batch_size: None,
-        optim: recipe.optim.clone(),
-        eval_every: 0,
-        early_stop: None,
-        save_every: 0,
-    };
+    let config = FitConfig::updates(0, u64::MAX, recipe.optim.clone());
     let mut optimizer = config.optim.init(&objective);
     let mut objective = Some(objective);
     let mut step = 0;

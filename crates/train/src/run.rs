@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::Device;
-use data::error::DataError;
 use data::loader::Loader;
 use data::pairing::labels::OBSERVATIONS;
 use data::pairing::labels::observed;
@@ -94,11 +93,7 @@ pub fn run(resolved: &Resolved, options: &RunOptions) -> Result<Value, TrainErro
         _ => Some(batches.loader(&parts.validate, Some(&train))?),
     };
     let texts = batches.name_of_texts();
-    let interrupts = Interrupts::listen().map_err(|source| DataError::Io {
-        action: "listen for signals in",
-        path: run.path().to_owned(),
-        source,
-    })?;
+    let interrupts = Interrupts::listen(run.path())?;
     let tokenizer = &resolved.tokenizer;
     let setup = Setup { interrupts, recipe, tokenizer, options, parts: &parts, texts, train, validation };
     options.device.0.seed(key(recipe.run.seed, Purpose::Init, 0, 0));

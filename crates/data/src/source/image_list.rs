@@ -28,10 +28,15 @@ pub struct Listed {
 
 impl Listed {
     /// What tells it from other images and changes with it. For hashing alone, as a name can hold a patient's id.
-    pub fn state(&self) -> String {
+    fn state(&self) -> String {
         let file = self.path.as_ref().map(|path| fsx::state(path.expose()));
         format!("{} {} {:?}", self.row, self.name.expose(), file.ok())
     }
+}
+
+/// SHA-256 of the images of a list, in order; it changes with any of them.
+pub fn fingerprint(listed: &[Listed]) -> String {
+    listed.iter().fold(String::new(), |digest, image| fsx::sha256_hex(format!("{digest}{}", image.state()).as_bytes()))
 }
 
 /// The images that `column` of a CSV names, one for each row, relative to the folder of the CSV.

@@ -350,7 +350,7 @@ impl FineTuneArgs {
         let _lock = out.as_ref().map(RunDir::lock).transpose()?;
         let kept = out.as_ref().map(|out| task.keep_in(out.path(), &checkpoint, &labelled)).transpose()?;
         let tools = match &out {
-            Some(out) => Tools { interrupts: interrupts(out.path())?, ..tools },
+            Some(out) => Tools { interrupts: Interrupts::listen(out.path())?, ..tools },
             None => tools,
         };
         let tuned = task.run(&checkpoint, &baselines, &labelled, kept.as_ref(), &tools)?;
@@ -372,12 +372,6 @@ impl FineTuneArgs {
 /// The folder of a fine-tuning that was stopped, or a new one.
 fn run_dir(path: &Path) -> engine::Result<RunDir> {
     if RunDir::is_unfinished(path) || Kept::is_unfinished(path) { RunDir::open(path) } else { RunDir::create(path) }
-}
-
-/// Signals, of which the first lets the state be saved.
-fn interrupts(path: &Path) -> Result<Interrupts> {
-    let failed = |source| DataError::Io { action: "listen for signals in", path: path.to_owned(), source };
-    Ok(Interrupts::listen().map_err(failed)?)
 }
 
 /// What the report of a classifier is drawn from.

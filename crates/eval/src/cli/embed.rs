@@ -132,11 +132,9 @@ pub(super) fn run(args: &EmbedArgs) -> Result<String> {
 fn digest(args: &EmbedArgs, checkpoint: &Checkpoint, images: &[Listed]) -> Result<String> {
     let weights = fsx::sha256_file(&checkpoint.weights.source.path)?;
     let files = [&args.texts, &args.tensors].map(|path| path.as_deref().map(fsx::state));
-    let of =
-        format!("{} {weights} {:?} {:?} {files:?}", env!("CARGO_PKG_VERSION"), checkpoint.card.model, args.pooling);
-    Ok(images
-        .iter()
-        .fold(fsx::sha256_hex(of.as_bytes()), |of, image| fsx::sha256_hex(format!("{of}{}", image.state()).as_bytes())))
+    let (version, images) = (env!("CARGO_PKG_VERSION"), image_list::fingerprint(images));
+    let (model, pooling) = (&checkpoint.card.model, args.pooling);
+    Ok(fsx::sha256_hex(format!("{version} {weights} {model:?} {pooling:?} {files:?} {images}").as_bytes()))
 }
 
 /// What was written, for people or machines.

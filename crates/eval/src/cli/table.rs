@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use data::error::DataError;
 use data::fsx;
 use engine::interrupt::Interrupts;
 
@@ -42,8 +41,7 @@ impl TableArgs {
         }
         fsx::create_private_dir(&self.out)?;
         let Some(_lock) = lock(&self.out.join(".lock"))? else { return Err(in_use(&self.out)) };
-        let failed = |source| DataError::Io { action: "listen for signals in", path: self.out.clone(), source };
-        let tools = Tools { interrupts: Interrupts::listen().map_err(failed)?, ..self.compute.tools()? };
+        let tools = Tools { interrupts: Interrupts::listen(&self.out)?, ..self.compute.tools()? };
         let tables = recipe.run(&self.out, &trainer, &tools)?;
         let json = format!("{:#}\n", tables.json());
         fsx::write_atomic(&self.out.join("table.json"), json.as_bytes())?;

@@ -86,9 +86,7 @@ impl TestPart {
             let of_class =
                 |labels: &Vec<Option<bool>>| Ok(vec![stratum_alone(labels, strata, *count, &self.clusters)?]);
             let sorted: Sorted = self.labels.iter().map(of_class).collect::<Result<_>>()?;
-            let chances = vec![Some(0.5); self.classes.len()];
-            let area = |group: &SortedScores, counts: &[u32]| group.auroc(Some(counts));
-            figures.insert("stratum_alone".to_owned(), self.by_class(&sorted, &chances, area, bootstrap));
+            figures.insert("stratum_alone".to_owned(), self.area(&sorted, bootstrap));
         }
         figures.extend(self.decisions(repetitions, bootstrap)?);
         if let Some(subgroups) = self.subgroups(repetitions, bootstrap)? {
@@ -102,17 +100,17 @@ impl TestPart {
     /// # Errors
     /// A score that is no finite number.
     pub fn areas(&self, repetitions: &[Scored], bootstrap: &Bootstrap) -> Result<Map<String, Value>> {
-        let mut figures = Map::new();
-        let chances = vec![Some(0.5); self.classes.len()];
-        let area = |group: &SortedScores, counts: &[u32]| group.auroc(Some(counts));
-        let mut insert = |name: &str, sorted: &Sorted| {
-            figures.insert(name.to_owned(), self.by_class(sorted, &chances, area, bootstrap));
-        };
-        insert("auroc", &self.whole(repetitions)?);
+        let mut figures = Map::from_iter([("auroc".to_owned(), self.area(&self.whole(repetitions)?, bootstrap))]);
         if let Some(sorted) = self.stratified(repetitions)? {
-            insert("auroc_stratified", &sorted);
+            figures.insert("auroc_stratified".to_owned(), self.area(&sorted, bootstrap));
         }
         Ok(figures)
+    }
+
+    /// AUROC, the macro mean and every class.
+    fn area(&self, sorted: &Sorted, bootstrap: &Bootstrap) -> Value {
+        let chances = vec![Some(0.5); self.classes.len()];
+        self.by_class(sorted, &chances, |group: &SortedScores, counts| group.auroc(Some(counts)), bootstrap)
     }
 
     /// AUROC of `first` minus that of `second`, within strata where they were asked for.

@@ -466,15 +466,7 @@ impl FineTuneConfig {
     }
 
     fn head(&self, seed: u64) -> FitConfig {
-        FitConfig {
-            seed,
-            steps: self.head_steps,
-            micro_batch_size: None,
-            optim: self.optim(self.head_lr, Schedule::Constant),
-            eval_every: 0,
-            early_stop: None,
-            save_every: 0,
-        }
+        FitConfig::updates(seed, self.head_steps, self.optim(self.head_lr, Schedule::Constant))
     }
 
     fn all(&self, seed: u64, steps_per_epoch: u64, keeps_states: bool) -> FitConfig {

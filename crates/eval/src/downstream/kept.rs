@@ -11,7 +11,6 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use data::error::DataError;
 use data::fsx;
 use engine::checkpoint::Checkpoint;
 use engine::config;
@@ -20,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::figures::Scored;
 use super::labelled::Labelled;
 use crate::error::{EvalError, Result};
-use crate::partial::{failed, in_use, lock};
+use crate::partial::{failed, in_use, lock, write_json};
 
 /// Below the folder.
 const REPETITIONS: &str = "repetitions";
@@ -149,13 +148,7 @@ impl Kept {
     /// # Errors
     /// If it cannot be written.
     pub(super) fn keep(&self, name: &str, repetition: &Repetition) -> Result<()> {
-        let path = self.file(name);
-        let json = serde_json::to_vec(repetition).map_err(|error| DataError::Io {
-            action: "write",
-            path: path.clone(),
-            source: error.into(),
-        })?;
-        Ok(fsx::write_atomic(&path, &json)?)
+        Ok(write_json(&self.file(name), repetition)?)
     }
 
     /// Removes the classifier and the states of a repetition; its scores stay.

@@ -21,6 +21,7 @@ use super::criterion::Criterion;
 use super::figures::Scores;
 use super::kept::MODEL;
 use crate::error::{EvalError, Result};
+use crate::partial::write_json;
 use crate::supervised::Supervised;
 use crate::tasks::{Opened, Tools};
 
@@ -74,13 +75,7 @@ impl Saving {
     fn best(&self, best: &Best) -> engine::Result<()> {
         fsx::create_private_dir(&self.place)?;
         checkpoint::save(&self.place.join(MODEL), &best.model, &self.card)?;
-        let path = self.place.join(SCORES);
-        let json = serde_json::to_vec(&(best.score, &best.validate)).map_err(|error| DataError::Io {
-            action: "write",
-            path: path.clone(),
-            source: error.into(),
-        })?;
-        Ok(fsx::write_atomic(&path, &json)?)
+        Ok(write_json(&self.place.join(SCORES), &(best.score, &best.validate))?)
     }
 }
 
