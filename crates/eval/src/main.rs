@@ -11,6 +11,7 @@ use eval::cli::{Cli, main as run};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    model::ops::keep_memory();
     data::phi::hide_panics();
     match run(&Cli::parse()) {
         // A closed pipe (`| head`) is no failure.

@@ -34,6 +34,7 @@ const CLASSES: usize = 14;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> Result<(), Failure> {
+    model::ops::keep_memory();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [task, batch] = arguments.as_slice() else { return Err("give a task and a batch size".into()) };
     let (mut work, sizes) = work(task, batch.parse()?)?;

@@ -11,6 +11,7 @@ use train::cli::{Args, main as run};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    model::ops::keep_memory();
     data::phi::hide_panics();
     // Tests build this program with failpoints, which they switch by the environment.
     let _failpoints = fail::has_failpoints().then(fail::FailScenario::setup);

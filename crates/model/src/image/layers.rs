@@ -3,10 +3,11 @@
 use burn::module::{Flag, Module, Param, RunningState};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Initializer, Linear, LinearConfig, PaddingConfig2d};
-use burn::tensor::module::{batch_norm, batch_norm_train};
+use burn::tensor::activation::relu;
+use burn::tensor::module::batch_norm;
 use burn::tensor::{Device, Tensor};
 
-use crate::ops::gelu;
+use crate::ops::{Shortcut, batch_norm_train, conv2d, conv2d_affine, gelu, linear};
 
 /// A convolution without bias, kernel `k` (odd), padding `k / 2`, initialised as torchvision does (Kaiming normal, fan
 /// out, gain of a rectifier).
@@ -68,17 +69,37 @@ impl BatchNorm2d {
     /// # Shapes
     /// `[B, C, H, W]` to `[B, C, H, W]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let [b, c, h, w] = x.dims();
-        let constant = |value: f64| Tensor::full([c], value, &x.device());
+        self.forward_with(x, None, false)
+    }
+
+    /// Whether this layer normalises `x` by its own statistics.
+    fn trains(&self, x: &Tensor<4>) -> bool {
+        x.device().is_autodiff() && self.training.is_enabled()
+    }
+
+    /// Scale and shift, 1 and 0 in the plain form.
+    fn affine(&self, channels: usize, device: &Device) -> [Tensor<1>; 2] {
+        let constant = |value: f64| Tensor::full([channels], value, device);
         let weight = self.weight.as_ref().map_or_else(|| constant(1.0), Param::val);
-        let bias = self.bias.as_ref().map_or_else(|| constant(0.0), Param::val);
-        if !(x.device().is_autodiff() && self.training.is_enabled()) {
+        [weight, self.bias.as_ref().map_or_else(|| constant(0.0), Param::val)]
+    }
+
+    /// Normalises, adds a shortcut, rectifies.
+    fn forward_with(&self, x: Tensor<4>, shortcut: Option<Shortcut>, rectify: bool) -> Tensor<4> {
+        let [b, c, h, w] = x.dims();
+        let [weight, bias] = self.affine(c, &x.device());
+        if !self.trains(&x) {
             let (mean, var) = (self.running_mean.value_sync(), self.running_var.value_sync());
-            return batch_norm(x, weight, bias, mean, var, EPSILON);
+            let y = batch_norm(x, weight, bias, mean, var, EPSILON);
+            let y = match shortcut {
+                Some(shortcut) => y + shortcut.into_map(),
+                None => y,
+            };
+            return if rectify { relu(y) } else { y };
         }
         let n = (b * h * w) as f64;
         let unbiased = n / (n - 1.0).max(1.0);
-        let result = batch_norm_train(x, weight, bias, EPSILON);
+        let result = batch_norm_train(x, [weight, bias], shortcut, rectify, EPSILON);
         let blend = |old: Tensor<1>, new: Tensor<1>, factor: f64| {
             (old.mul_scalar(1.0 - MOMENTUM) + new.detach().mul_scalar(MOMENTUM * factor)).detach()
         };
@@ -86,6 +107,30 @@ impl BatchNorm2d {
         self.running_var.update(blend(self.running_var.value_sync(), result.variance, unbiased));
         result.output
     }
+}
+
+/// A convolution of [`conv`], its normalisation, the sum with a shortcut and a rectifier.
+///
+/// # Shapes
+/// `[B, C, H, W]` to `[B, O, H', W']`; `shortcut` has the shape of the result.
+pub fn conv_norm(
+    conv: &Conv2d,
+    bn: &BatchNorm2d,
+    x: Tensor<4>,
+    shortcut: Option<Shortcut>,
+    rectify: bool,
+) -> Tensor<4> {
+    let weight = conv.weight.val();
+    let [out, _, k, _] = weight.dims();
+    let [stride, _] = conv.stride;
+    if x.device().is_autodiff() {
+        return bn.forward_with(conv2d(x, weight, stride, k / 2), shortcut, rectify);
+    }
+    // Statistics are fixed: what they do is one factor and one summand for each channel.
+    let [weight_bn, bias] = bn.affine(out, &x.device());
+    let scale = weight_bn / bn.running_var.value_sync().add_scalar(EPSILON).sqrt();
+    let shift = bias - bn.running_mean.value_sync() * scale.clone();
+    conv2d_affine(x, weight, [stride, k / 2], [scale, shift], shortcut.map(Shortcut::into_map), rectify)
 }
 
 /// How transformers begin: normal with a deviation of 0.02, as in timm.
@@ -116,6 +161,6 @@ impl Mlp {
     /// # Shapes
     /// `[B, T, D]` to `[B, T, D]`.
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        self.fc2.forward(gelu(self.fc1.forward(x)))
+        linear(&self.fc2, gelu(linear(&self.fc1, x)))
     }
 }

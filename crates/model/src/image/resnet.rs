@@ -7,18 +7,15 @@
 //! Shape letters: `B` batch, `C` channels, `H`/`W` pixels, `D` width of the global feature.
 
 use burn::module::Module;
-use burn::nn::PaddingConfig2d;
 use burn::nn::conv::Conv2d;
-use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
-use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor, TensorData, assert_shape};
 use serde::{Deserialize, Serialize};
 
-use super::layers::{BatchNorm2d, conv};
+use super::layers::{BatchNorm2d, conv, conv_norm};
 use super::{Cells, ImageFeatures};
 use crate::Result;
 use crate::error::bad_config;
-use crate::ops::{conv2d_one_channel, resize_bilinear};
+use crate::ops::{fork, max_pool_halve, resize_bilinear};
 
 /// Kind of residual block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,10 +141,6 @@ impl ResNetConfig {
             layer4: stage(3),
             conv1: conv(self.in_channels, self.width, 7, 2, device),
             bn1: BatchNorm2d::new(self.width, device),
-            maxpool: MaxPool2dConfig::new([3, 3])
-                .with_strides([2, 2])
-                .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
-                .init(),
             local_stage: self.local_stage,
             local_position: self.local_position,
             upsample: self.upsample,
@@ -160,7 +153,6 @@ impl ResNetConfig {
 pub struct ResNet {
     conv1: Conv2d,
     bn1: BatchNorm2d,
-    maxpool: MaxPool2d,
     layer1: Vec<Block>,
     layer2: Vec<Block>,
     layer3: Vec<Block>,
@@ -190,11 +182,7 @@ impl ResNet {
             Some(size) => resize_bilinear(images, size),
             None => images,
         };
-        let stem = match in_channels {
-            1 => conv2d_one_channel(images, self.conv1.weight.val(), 2),
-            _ => self.conv1.forward(images),
-        };
-        let mut x = self.maxpool.forward(relu(self.bn1.forward(stem)));
+        let mut x = max_pool_halve(conv_norm(&self.conv1, &self.bn1, images, None, true));
         let mut local = None;
         for (stage, number) in [&self.layer1, &self.layer2, &self.layer3, &self.layer4].into_iter().zip(1..) {
             for block in stage {
@@ -268,15 +256,15 @@ impl Block {
     }
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let shortcut = match &self.downsample {
-            Some((conv, bn)) => bn.forward(conv.forward(x.clone())),
-            None => x.clone(),
+        let (x, shortcut) = match &self.downsample {
+            Some((conv, bn)) => (x.clone(), conv_norm(conv, bn, x, None, false).into()),
+            None => fork(x),
         };
-        let mut y = relu(self.bn1.forward(self.conv1.forward(x)));
-        y = self.bn2.forward(self.conv2.forward(y));
-        if let (Some(conv3), Some(bn3)) = (&self.conv3, &self.bn3) {
-            y = bn3.forward(conv3.forward(relu(y)));
-        }
-        relu(y + shortcut)
+        let y = conv_norm(&self.conv1, &self.bn1, x, None, true);
+        let (Some(conv3), Some(bn3)) = (&self.conv3, &self.bn3) else {
+            return conv_norm(&self.conv2, &self.bn2, y, Some(shortcut), true);
+        };
+        let y = conv_norm(&self.conv2, &self.bn2, y, None, true);
+        conv_norm(conv3, bn3, y, Some(shortcut), true)
     }
 }

@@ -18,6 +18,7 @@ use super::ImageFeatures;
 use super::layers::{Mlp, SMALL, small_linear};
 use crate::Result;
 use crate::error::bad_config;
+use crate::ops::{layer_norm, linear};
 
 const EPSILON: f64 = 1e-5;
 /// What is added where two patches of a shifted window are no neighbours.
@@ -139,15 +140,15 @@ impl SwinConfig {
         Swin {
             patch_embed: PatchEmbed {
                 proj: Conv2dConfig::new([self.in_channels, self.width], stride).with_stride(stride).init(device),
-                norm: layer_norm(self.width, device),
+                norm: new_norm(self.width, device),
             },
             layers: (0..self.stages.len()).map(stage).collect(),
-            norm: layer_norm(self.feature_size(), device),
+            norm: new_norm(self.feature_size(), device),
         }
     }
 }
 
-fn layer_norm(width: usize, device: &Device) -> LayerNorm {
+fn new_norm(width: usize, device: &Device) -> LayerNorm {
     LayerNormConfig::new(width).with_epsilon(EPSILON).init(device)
 }
 
@@ -216,7 +217,7 @@ impl Swin {
         let [_, in_channels, _, _] = self.patch_embed.proj.weight.dims();
         assert_shape!(images, [_, in_channels, _, _]);
         let map = self.patch_embed.proj.forward(images).permute([0, 2, 3, 1]); // [B, H, W, D]
-        let mut x = self.patch_embed.norm.forward(map);
+        let mut x = layer_norm(&self.patch_embed.norm, EPSILON, map, None);
         for stage in &self.layers {
             if let Some(merge) = &stage.downsample {
                 x = merge.forward(x);
@@ -224,7 +225,7 @@ impl Swin {
             x = stage.blocks.iter().fold(x, |x, block| block.forward(x));
         }
         let [b, h, w, d] = x.dims();
-        let local = self.norm.forward(x.reshape([b, h * w, d])); // [B, M, D]
+        let local = layer_norm(&self.norm, EPSILON, x.reshape([b, h * w, d]), None); // [B, M, D]
         let global = local.clone().mean_dim(1).reshape([b, d]);
         ImageFeatures { global, local: Some(local), attention: None }
     }
@@ -233,7 +234,7 @@ impl Swin {
 impl PatchMerging {
     fn new(width: usize, device: &Device) -> Self {
         let reduction = LinearConfig::new(4 * width, 2 * width).with_bias(false).with_initializer(SMALL).init(device);
-        Self { norm: layer_norm(4 * width, device), reduction }
+        Self { norm: new_norm(4 * width, device), reduction }
     }
 
     /// Four neighbours side by side: `[B, H, W, D]` to `[B, H/2, W/2, 2 D]`.
@@ -241,7 +242,7 @@ impl PatchMerging {
         let [b, h, w, d] = x.dims();
         // Column parity outside, row parity inside, as timm and Hugging Face have it.
         let quads = x.reshape([b, h / 2, 2, w / 2, 2, d]).permute([0, 1, 3, 4, 2, 5]);
-        self.reduction.forward(self.norm.forward(quads.reshape([b, h / 2, w / 2, 4 * d])))
+        self.reduction.forward(layer_norm(&self.norm, EPSILON, quads.reshape([b, h / 2, w / 2, 4 * d]), None))
     }
 }
 
@@ -249,14 +250,14 @@ impl Block {
     fn new(width: usize, num_heads: usize, windows: Windows, device: &Device) -> Self {
         let offsets = (2 * windows.side - 1).pow(2);
         Self {
-            norm1: layer_norm(width, device),
+            norm1: new_norm(width, device),
             attn: WindowAttention {
                 relative_position_bias_table: SMALL.init([offsets, num_heads], device),
                 qkv: small_linear(width, 3 * width, device),
                 proj: small_linear(width, width, device),
                 num_heads,
             },
-            norm2: layer_norm(width, device),
+            norm2: new_norm(width, device),
             mlp: Mlp::new(width, 4 * width, device),
             windows,
         }
@@ -266,11 +267,11 @@ impl Block {
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let [b, h, w, d] = x.dims();
         let Windows { side, shift } = self.windows;
-        let moved = roll(self.norm1.forward(x.clone()), h - shift, w - shift);
+        let moved = roll(layer_norm(&self.norm1, EPSILON, x.clone(), None), h - shift, w - shift);
         let attended = self.attn.forward(partition(moved, side), self.windows, h, w);
         let x = x + roll(join(attended, side, [b, h, w, d]), shift, shift);
         let tokens = x.reshape([b, h * w, d]);
-        let inner = self.mlp.forward(self.norm2.forward(tokens.clone()));
+        let inner = self.mlp.forward(layer_norm(&self.norm2, EPSILON, tokens.clone(), None));
         (tokens + inner).reshape([b, h, w, d])
     }
 }
@@ -305,7 +306,7 @@ impl WindowAttention {
         let [count, t, d] = x.dims();
         let n = self.num_heads;
         let device = x.device();
-        let joint = self.qkv.forward(x);
+        let joint = linear(&self.qkv, x);
         let part = |i: usize| joint.clone().narrow(2, i * d, d).reshape([count, t, n, d / n]).swap_dims(1, 2);
         let (query, key, value) = (part(0), part(1), part(2)); // [B K, N, S S, D/N]
         let scale = 1.0 / ((d / n) as f64).sqrt();
@@ -319,7 +320,7 @@ impl WindowAttention {
             (scores.reshape([count / k, k, n, t, t]) + mask).reshape([count, n, t, t])
         };
         let context = softmax(scores, 3).matmul(value).swap_dims(1, 2).reshape([count, t, d]);
-        self.proj.forward(context)
+        linear(&self.proj, context)
     }
 
     /// Bias of each pair of places in a window, `[1, N, S S, S S]`.

@@ -9,7 +9,6 @@
 use burn::module::{Module, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear};
-use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Tensor, assert_shape};
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +16,7 @@ use super::ImageFeatures;
 use super::layers::{Mlp, SMALL, small_linear};
 use crate::Result;
 use crate::error::bad_config;
+use crate::ops::{attend, attention_weights, layer_norm, linear};
 
 const EPSILON: f64 = 1e-6;
 
@@ -104,12 +104,12 @@ impl VitConfig {
                 proj: Conv2dConfig::new([self.in_channels, d], stride).with_stride(stride).init(device),
             },
             blocks: (0..self.num_layers).map(|_| Block::new(self, device)).collect(),
-            norm: layer_norm(d, device),
+            norm: new_norm(d, device),
         }
     }
 }
 
-fn layer_norm(width: usize, device: &Device) -> LayerNorm {
+fn new_norm(width: usize, device: &Device) -> LayerNorm {
     LayerNormConfig::new(width).with_epsilon(EPSILON).init(device)
 }
 
@@ -173,7 +173,7 @@ impl Vit {
             let (next, weights) = block.forward(x);
             (x, attention) = (next, Some(weights));
         }
-        let x = self.norm.forward(x);
+        let x = layer_norm(&self.norm, EPSILON, x, None);
         let global = x.clone().narrow(1, 0, 1).reshape([b, d]);
         ImageFeatures { global, local: Some(x.narrow(1, 1, h * w)), attention }
     }
@@ -188,14 +188,14 @@ impl Block {
             Some(LayerScale { factor: Initializer::Constant { value: factor }.init([d], device) })
         };
         Self {
-            norm1: layer_norm(d, device),
+            norm1: new_norm(d, device),
             attn: Attention {
                 qkv: small_linear(d, 3 * d, device),
                 proj: small_linear(d, d, device),
                 num_heads: config.num_heads,
             },
             ls1: scale(),
-            norm2: layer_norm(d, device),
+            norm2: new_norm(d, device),
             mlp: Mlp::new(d, inner, device),
             ls2: scale(),
         }
@@ -207,24 +207,20 @@ impl Block {
             Some(scale) => x * scale.factor.val().unsqueeze(),
             None => x,
         };
-        let (attended, weights) = self.attn.forward(self.norm1.forward(x.clone()));
+        let (attended, weights) = self.attn.forward(layer_norm(&self.norm1, EPSILON, x.clone(), None));
         let x = x + scaled(&self.ls1, attended);
-        let inner = self.mlp.forward(self.norm2.forward(x.clone()));
+        let inner = self.mlp.forward(layer_norm(&self.norm2, EPSILON, x.clone(), None));
         (x + scaled(&self.ls2, inner), weights)
     }
 }
 
 impl Attention {
     fn forward(&self, x: Tensor<3>) -> (Tensor<3>, Tensor<4>) {
-        let [b, t, d] = x.dims();
-        let n = self.num_heads;
+        let [_, _, d] = x.dims();
         // Rows of the joint weight: query, key, value, each head by head.
-        let joint = self.qkv.forward(x);
-        let part = |i: usize| joint.clone().narrow(2, i * d, d).reshape([b, t, n, d / n]).swap_dims(1, 2);
-        let (query, key, value) = (part(0), part(1), part(2)); // [B, N, T, D/N]
-        let scale = 1.0 / ((d / n) as f64).sqrt();
-        let weights = softmax(query.matmul(key.swap_dims(2, 3)).mul_scalar(scale), 3); // [B, N, T, T]
-        let context = weights.clone().matmul(value).swap_dims(1, 2).reshape([b, t, d]);
-        (self.proj.forward(context), weights)
+        let joint = linear(&self.qkv, x);
+        let part = |i: usize| joint.clone().narrow(2, i * d, d);
+        let weights = attention_weights(part(0), part(1), self.num_heads, None); // [B, N, T, T]
+        (linear(&self.proj, attend(weights.clone(), part(2))), weights)
     }
 }

@@ -1,24 +1,39 @@
-//! Operations that Burn lacks or defines otherwise than `PyTorch`, written in plain tensors.
+//! Operations that Burn lacks, defines otherwise than `PyTorch`, or does slowly on the CPU.
 //!
-//! A body here is the reference: it runs on every device. Kernels for one backend may be put beside it later and are
-//! compared with it.
+//! Each has a body of plain tensors, which is the reference and runs on every device. Those that decide how long a step takes
+//! have one for the CPU beside it, with its own way back: fused, with channels last in memory, and as few and large matrix
+//! products as there are. Tests compare the two, forward and gradient; [`set_fused`] turns the second off.
 
+mod attention;
+mod batch_norm;
+mod channels_last;
 mod chunks;
+mod conv;
+mod cpu;
+mod dropout;
+mod fork;
+mod gelu;
+mod layer_norm;
+mod linear;
+mod max_pool;
 mod resize;
+#[cfg(test)]
+mod tests;
 
-use burn::tensor::{Tensor, assert_shape, s};
+use burn::tensor::{Tensor, assert_shape};
 
+pub use attention::{MASKED, attend, attention_weights};
+pub use batch_norm::{BatchNormed, batch_norm_train};
 pub use chunks::sum_in_chunks;
+pub use conv::{conv2d, conv2d_affine};
+pub use cpu::{keep_memory, set_fused};
+pub use dropout::dropout;
+pub use fork::{Shortcut, fork};
+pub use gelu::gelu;
+pub use layer_norm::layer_norm;
+pub use linear::linear;
+pub use max_pool::max_pool_halve;
 pub use resize::resize_bilinear;
-
-/// GELU with the error function, `x * Phi(x)`, any shape.
-///
-/// Burn's own operation differentiates the tanh approximation on backends that do not override its backward pass; composed
-/// from `erf` the gradient is exact everywhere, as in `PyTorch`'s default.
-pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    let phi = x.clone().mul_scalar(std::f64::consts::FRAC_1_SQRT_2).erf().add_scalar(1.0).mul_scalar(0.5);
-    x * phi
-}
 
 /// Rows scaled to unit length, `x / max(|x|, 1e-12)`, as `torch.nn.functional.normalize`.
 ///
@@ -85,32 +100,4 @@ pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
     assert_shape!(targets, [b, k]);
     let count = targets.clone().sum().clamp_min(1.0);
     (log_softmax_rows(logits) * targets).sum().neg() / count
-}
-
-/// A convolution as one matrix product, for inputs of one channel: windows of the input become columns.
-///
-/// Burn's CPU backend unfolds such an input value by value, which made the stem half of a training step.
-///
-/// # Shapes
-/// `x`: `[B, 1, H, W]`; `weight`: `[O, 1, k, k]`, `k` odd, padding `k / 2`; the result: `[B, O, H', W']`.
-pub fn conv2d_one_channel(x: Tensor<4>, weight: Tensor<4>, stride: usize) -> Tensor<4> {
-    let [b, _, h, w] = x.dims();
-    let [out, _, k, _] = weight.dims();
-    let (rows, columns) = ((h - 1) / stride + 1, (w - 1) / stride + 1);
-    let (pad, tracked) = (k / 2, x.is_autodiff() && x.is_tracked());
-    // An input without a gradient is unfolded outside of the graph.
-    let (plain, autodiff) = if tracked { (x, false) } else { (x.clone().without_autodiff(), x.is_autodiff()) };
-    let padded = plain.pad((pad, pad, pad, pad), 0.0);
-    let shifted = |i: usize| {
-        let (top, left) = (i / k, i % k);
-        padded.clone().slice(s![
-            ..,
-            ..,
-            top..top + (rows - 1) * stride + 1;stride,
-            left..left + (columns - 1) * stride + 1;stride
-        ])
-    };
-    let windows = Tensor::cat((0..k * k).map(shifted).collect(), 1).reshape([b, k * k, rows * columns]);
-    let windows = if autodiff { windows.autodiff() } else { windows };
-    weight.reshape([1, out, k * k]).matmul(windows).reshape([b, out, rows, columns])
 }

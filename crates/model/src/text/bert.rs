@@ -9,17 +9,13 @@ use burn::module::Module;
 use burn::nn::{
     Dropout, DropoutConfig, Embedding, EmbeddingConfig, Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig,
 };
-use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Device, Int, Tensor, assert_shape};
 use serde::{Deserialize, Serialize};
 
 use super::{TextFeatures, TextInput};
 use crate::Result;
 use crate::error::bad_config;
-use crate::ops::gelu;
-
-/// Finite stand-in for minus infinity: a row that is all padding stays finite.
-const MASKED: f64 = -1e30;
+use crate::ops::{MASKED, attend, attention_weights, dropout, gelu, layer_norm, linear};
 
 /// Architecture of a [`Bert`]; field names are those of Hugging Face's `config.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -182,6 +178,7 @@ impl BertConfig {
                 token_type_embeddings: (self.type_vocab_size > 0).then(|| embedding(self.type_vocab_size)),
                 layer_norm: self.layer_norm(device),
                 dropout: DropoutConfig::new(self.dropout).init(),
+                layer_norm_eps: self.layer_norm_eps,
             },
             encoder: BertEncoder { layer: (0..self.num_layers).map(|_| self.layer(device)).collect() },
             pooling: self.pooling,
@@ -200,6 +197,7 @@ impl BertConfig {
             dense: self.linear(input, d, device),
             layer_norm: self.layer_norm(device),
             dropout: DropoutConfig::new(self.dropout).init(),
+            layer_norm_eps: self.layer_norm_eps,
         };
         BertLayer {
             attention: BertAttention {
@@ -249,6 +247,8 @@ struct BertEmbeddings {
     token_type_embeddings: Option<Embedding>,
     layer_norm: LayerNorm,
     dropout: Dropout,
+    #[module(skip)]
+    layer_norm_eps: f64,
 }
 
 #[derive(Module, Debug)]
@@ -288,6 +288,8 @@ struct BertOutput {
     dense: Linear,
     layer_norm: LayerNorm,
     dropout: Dropout,
+    #[module(skip)]
+    layer_norm_eps: f64,
 }
 
 impl Bert {
@@ -305,7 +307,7 @@ impl Bert {
         let [b, t] = texts.input_ids.dims();
         assert_shape!(texts.padding, [b, t]);
         let frozen = frozen_layers.map_or(0, |n| n.min(self.encoder.layer.len()));
-        let mask = texts.padding.clone().reshape([b, 1, 1, t]); // [B, 1, 1, T]
+        let mask = texts.padding.clone();
         let mut pooled = Vec::new();
         let mut keep = |number: usize, x: &Tensor<3>| {
             // A shallow network may name its last layer twice.
@@ -367,39 +369,33 @@ impl BertEmbeddings {
         if let Some(segments) = &self.token_type_embeddings {
             rest = rest + segments.forward(Tensor::<2, Int>::zeros([1, 1], &device));
         }
-        self.dropout.forward(self.layer_norm.forward(words + rest.expand([b, t, d])))
+        let sum = words + rest.expand([b, t, d]);
+        dropout(&self.dropout, layer_norm(&self.layer_norm, self.layer_norm_eps, sum, None))
     }
 }
 
 impl BertLayer {
-    /// `[B, T, D]` to `[B, T, D]` and its attention, `[B, N, T, T]`; `mask`: `[B, 1, 1, T]`, true at padding.
-    fn forward(&self, x: Tensor<3>, mask: &Tensor<4, Bool>) -> (Tensor<3>, Tensor<4>) {
+    /// `[B, T, D]` to `[B, T, D]` and its attention, `[B, N, T, T]`; `mask`: `[B, T]`, true at padding.
+    fn forward(&self, x: Tensor<3>, mask: &Tensor<2, Bool>) -> (Tensor<3>, Tensor<4>) {
         let (context, attention) = self.attention.self_attention.forward(x.clone(), mask);
         let x = self.attention.output.forward(context, x);
-        let inner = gelu(self.intermediate.dense.forward(x.clone()));
+        let inner = gelu(linear(&self.intermediate.dense, x.clone()));
         (self.output.forward(inner, x), attention)
     }
 }
 
 impl SelfAttention {
-    fn forward(&self, x: Tensor<3>, mask: &Tensor<4, Bool>) -> (Tensor<3>, Tensor<4>) {
-        let [b, t, d] = x.dims();
-        let n = self.num_heads;
-        let heads = |x: Tensor<3>| x.reshape([b, t, n, d / n]).swap_dims(1, 2); // [B, N, T, D/N]
-        let query = heads(self.query.forward(x.clone()));
-        let key = heads(self.key.forward(x.clone()));
-        let value = heads(self.value.forward(x));
-        let scale = 1.0 / ((d / n) as f64).sqrt();
-        let scores = query.matmul(key.swap_dims(2, 3)).mul_scalar(scale); // [B, N, T, T]
-        let scores = scores.mask_fill(mask.clone().expand([b, n, t, t]), MASKED);
-        let weights = softmax(scores, 3);
-        let context = self.dropout.forward(weights.clone()).matmul(value);
-        (context.swap_dims(1, 2).reshape([b, t, d]), weights)
+    fn forward(&self, x: Tensor<3>, mask: &Tensor<2, Bool>) -> (Tensor<3>, Tensor<4>) {
+        let (query, key) = (linear(&self.query, x.clone()), linear(&self.key, x.clone()));
+        let weights = attention_weights(query, key, self.num_heads, Some(mask.clone())); // [B, N, T, T]
+        let context = attend(dropout(&self.dropout, weights.clone()), linear(&self.value, x));
+        (context, weights)
     }
 }
 
 impl BertOutput {
     fn forward(&self, x: Tensor<3>, residual: Tensor<3>) -> Tensor<3> {
-        self.layer_norm.forward(self.dropout.forward(self.dense.forward(x)) + residual)
+        let x = dropout(&self.dropout, linear(&self.dense, x));
+        layer_norm(&self.layer_norm, self.layer_norm_eps, x, Some(residual))
     }
 }

@@ -1,0 +1,312 @@
+//! Attention over tokens, in two halves: the weights, and the values that they weigh.
+//!
+//! Heads stay where the linear layers leave them, side by side in the vector of a token; nothing is moved to split them.
+
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
+use burn::tensor::activation::softmax;
+use burn::tensor::{Bool, Tensor};
+use burn_flex::FlexTensor;
+use rayon::prelude::*;
+
+use super::cpu::{By, Matrix, exp, filled, is_fused, lanes, lanes_of_two, matmul, tensor, values, vectorised};
+
+/// Finite stand-in for minus infinity: a row that is all padding stays finite.
+pub const MASKED: f64 = -1e30;
+
+/// Softmax over keys of `query key / sqrt(D / N)`, for each head and query; padding gets no weight.
+///
+/// # Shapes
+/// `query`, `key`: `[B, T, D]`; `padding`: `[B, T]`, true at keys that do not count; the result: `[B, N, T, T]`.
+pub fn attention_weights(
+    query: Tensor<3>,
+    key: Tensor<3>,
+    heads: usize,
+    padding: Option<Tensor<2, Bool>>,
+) -> Tensor<4> {
+    if is_fused(&query) {
+        let padding = padding.map(|padding| padding.into_data().iter::<bool>().collect()).unwrap_or_default();
+        let (query, key) = (query.into_dispatch(), key.into_dispatch());
+        return Tensor::from_dispatch(<Dispatch as AttentionOps>::fused_attention_weights(query, key, heads, padding));
+    }
+    reference_weights(query, key, heads, padding)
+}
+
+pub(super) fn reference_weights(
+    query: Tensor<3>,
+    key: Tensor<3>,
+    heads: usize,
+    padding: Option<Tensor<2, Bool>>,
+) -> Tensor<4> {
+    let [b, t, d] = query.dims();
+    let scale = 1.0 / ((d / heads) as f64).sqrt();
+    let scores = split(query, heads).matmul(split(key, heads).swap_dims(2, 3)).mul_scalar(scale); // [B, N, T, T]
+    let scores = match padding {
+        Some(padding) => scores.mask_fill(padding.reshape([b, 1, 1, t]).expand([b, heads, t, t]), MASKED),
+        None => scores,
+    };
+    softmax(scores, 3)
+}
+
+/// Values weighed by [`attention_weights`].
+///
+/// # Shapes
+/// `weights`: `[B, N, T, T]`; `value`: `[B, T, D]`; the result: `[B, T, D]`.
+pub fn attend(weights: Tensor<4>, value: Tensor<3>) -> Tensor<3> {
+    if is_fused(&value) {
+        let (weights, value) = (weights.into_dispatch(), value.into_dispatch());
+        return Tensor::from_dispatch(<Dispatch as AttentionOps>::fused_attend(weights, value));
+    }
+    reference_attend(weights, value)
+}
+
+pub(super) fn reference_attend(weights: Tensor<4>, value: Tensor<3>) -> Tensor<3> {
+    let [b, t, d] = value.dims();
+    let heads = weights.dims()[1];
+    weights.matmul(split(value, heads)).swap_dims(1, 2).reshape([b, t, d])
+}
+
+/// `[B, T, D]` to `[B, N, T, D / N]`.
+fn split(x: Tensor<3>, heads: usize) -> Tensor<4> {
+    let [b, t, d] = x.dims();
+    x.reshape([b, t, heads, d / heads]).swap_dims(1, 2)
+}
+
+/// The bodies for the CPU.
+#[backend_extension(Flex, Autodiff)]
+trait AttentionOps: Backend {
+    /// `padding` is row-major `[B, T]`, or empty.
+    fn fused_attention_weights(
+        query: FloatTensor<Self>,
+        key: FloatTensor<Self>,
+        heads: usize,
+        padding: Vec<bool>,
+    ) -> FloatTensor<Self>;
+    fn fused_attend(weights: FloatTensor<Self>, value: FloatTensor<Self>) -> FloatTensor<Self>;
+}
+
+impl AttentionOps for Flex {
+    fn fused_attention_weights(query: FlexTensor, key: FlexTensor, heads: usize, padding: Vec<bool>) -> FlexTensor {
+        let sizes = Sizes::of(&query, heads);
+        weights(values(&query.to_contiguous()), values(&key.to_contiguous()), &sizes, &padding)
+    }
+
+    fn fused_attend(weights: FlexTensor, value: FlexTensor) -> FlexTensor {
+        let sizes = Sizes::of(&value, weights.layout().shape()[1]);
+        let context = sizes.by_token(|head, out| {
+            head.product(out, values(&weights.to_contiguous()), values(&value.to_contiguous()), false)
+        });
+        tensor(context, value.layout().shape().clone())
+    }
+}
+
+impl<C: CheckpointStrategy> AttentionOps for Autodiff<Flex, C> {
+    fn fused_attention_weights(
+        query: FloatTensor<Self>,
+        key: FloatTensor<Self>,
+        heads: usize,
+        padding: Vec<bool>,
+    ) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct Step;
+        impl Backward<Flex, 2> for Step {
+            type State = (FlexTensor, FlexTensor, FlexTensor, Sizes);
+
+            fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+                let (query, key, weights, sizes) = ops.state;
+                let dw = grads.consume::<Flex>(&ops.node).to_contiguous();
+                let scores = score_gradient(values(&weights), values(&dw), &sizes);
+                let [of_query, of_key] = ops.parents;
+                let shape = query.layout().shape().clone();
+                if let Some(node) = of_query {
+                    let dq = sizes.by_token(|head, out| head.product(out, &scores, values(&key), false));
+                    grads.register::<Flex>(node.id, tensor(dq, shape.clone()));
+                }
+                if let Some(node) = of_key {
+                    let dk = sizes.by_token(|head, out| head.product(out, &scores, values(&query), true));
+                    grads.register::<Flex>(node.id, tensor(dk, shape));
+                }
+            }
+        }
+        let ((query, of_query), (key, of_key)) = (query.into_parts(), key.into_parts());
+        let (query, key) = (query.to_contiguous(), key.to_contiguous());
+        let sizes = Sizes::of(&query, heads);
+        let weights = weights(values(&query), values(&key), &sizes, &padding);
+        match Step.prepare::<C>([of_query, of_key]).compute_bound().stateful() {
+            OpsKind::Tracked(step) => step.finish((query, key, weights.clone(), sizes), weights),
+            OpsKind::UnTracked(step) => step.finish(weights),
+        }
+    }
+
+    fn fused_attend(weights: FloatTensor<Self>, value: FloatTensor<Self>) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct Step;
+        impl Backward<Flex, 2> for Step {
+            type State = (FlexTensor, FlexTensor, Sizes);
+
+            fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+                let (weights, value, sizes) = ops.state;
+                let dy = grads.consume::<Flex>(&ops.node).to_contiguous();
+                let [of_weights, of_value] = ops.parents;
+                if let Some(node) = of_weights {
+                    let shape = weights.layout().shape().clone();
+                    let dw = sizes.by_head(|head, out| head.compare(out, values(&dy), values(&value), 1.0));
+                    grads.register::<Flex>(node.id, tensor(dw, shape));
+                }
+                if let Some(node) = of_value {
+                    let dv = sizes.by_token(|head, out| head.product(out, values(&weights), values(&dy), true));
+                    grads.register::<Flex>(node.id, tensor(dv, value.layout().shape().clone()));
+                }
+            }
+        }
+        let ((weights, of_weights), (value, of_value)) = (weights.into_parts(), value.into_parts());
+        let (weights, value) = (weights.to_contiguous(), value.to_contiguous());
+        let sizes = Sizes::of(&value, weights.layout().shape()[1]);
+        let y = Flex::fused_attend(weights.clone(), value.clone());
+        match Step.prepare::<C>([of_weights, of_value]).compute_bound().stateful() {
+            OpsKind::Tracked(step) => step.finish((weights, value, sizes), y),
+            OpsKind::UnTracked(step) => step.finish(y),
+        }
+    }
+}
+
+/// Texts, tokens of a text, heads, and width of a head.
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    texts: usize,
+    tokens: usize,
+    heads: usize,
+    width: usize,
+}
+
+/// One head of one text.
+#[derive(Debug, Clone, Copy)]
+struct Head {
+    sizes: Sizes,
+    text: usize,
+    head: usize,
+}
+
+impl Sizes {
+    fn of(tokens: &FlexTensor, heads: usize) -> Self {
+        let shape = tensor_shape(tokens);
+        Self { texts: shape[0], tokens: shape[1], heads, width: shape[2] / heads }
+    }
+
+    /// Values of the vectors of a text.
+    fn text_len(&self) -> usize {
+        self.tokens * self.heads * self.width
+    }
+
+    /// A matrix of tokens by tokens for each head, `[B, N, T, T]`, in parallel.
+    #[expect(unsafe_code, reason = "memory that is not cleared")]
+    fn by_head(&self, work: impl Fn(Head, &mut [f32]) + Sync) -> Vec<f32> {
+        let square = self.tokens * self.tokens;
+        // SAFETY: there is a piece for every head, and `work` writes its piece whole.
+        unsafe {
+            filled(self.texts * self.heads * square, |out| {
+                out.par_chunks_mut(square.max(1)).enumerate().for_each(|(i, out)| {
+                    work(Head { sizes: *self, text: i / self.heads, head: i % self.heads }, out);
+                });
+            })
+        }
+    }
+
+    /// A vector of each token, `[B, T, D]`, in parallel; `work` writes the part of its head, in rows of width `D`.
+    #[expect(unsafe_code, reason = "memory that is not cleared")]
+    fn by_token(&self, work: impl Fn(Head, &mut [f32]) + Sync) -> Vec<f32> {
+        let text_len = self.text_len();
+        // SAFETY: the parts of all heads are the vector of a token.
+        unsafe {
+            filled(self.texts * text_len, |out| {
+                out.par_chunks_mut(text_len.max(1)).enumerate().for_each(|(text, out)| {
+                    for head in 0..self.heads {
+                        work(Head { sizes: *self, text, head }, &mut out[head * self.width..]);
+                    }
+                });
+            })
+        }
+    }
+}
+
+fn tensor_shape(tensor: &FlexTensor) -> [usize; 3] {
+    let shape = tensor.layout().shape();
+    [shape[0], shape[1], shape[2]]
+}
+
+impl Head {
+    /// The vectors of this head, `[T, D / N]`, within those of all.
+    fn tokens<'a>(&self, all: &'a [f32]) -> Matrix<'a> {
+        let Sizes { tokens, heads, width, .. } = self.sizes;
+        let from = self.text * self.sizes.text_len() + self.head * width;
+        Matrix::strided(&all[from..], tokens, width, heads * width)
+    }
+
+    /// Products of all pairs of vectors, `[T, T]`.
+    fn compare(&self, out: &mut [f32], rows: &[f32], columns: &[f32], scale: f32) {
+        matmul(out, self.sizes.tokens, self.tokens(rows), self.tokens(columns).transposed(), scale, false, By::Caller);
+    }
+
+    /// Sums of vectors weighed by this head's matrix of `weights`, or by its transpose.
+    fn product(&self, out: &mut [f32], weights: &[f32], vectors: &[f32], transposed: bool) {
+        let Sizes { tokens, heads, width, .. } = self.sizes;
+        let square = tokens * tokens;
+        let from = (self.text * heads + self.head) * square;
+        let weights = Matrix::new(&weights[from..from + square], tokens, tokens);
+        let weights = if transposed { weights.transposed() } else { weights };
+        matmul(out, heads * width, weights, self.tokens(vectors), 1.0, false, By::Caller);
+    }
+}
+
+fn weights(query: &[f32], key: &[f32], sizes: &Sizes, padding: &[bool]) -> FlexTensor {
+    let t = sizes.tokens;
+    #[expect(clippy::cast_possible_truncation, reason = "as every value is")]
+    let masked = MASKED as f32;
+    let weights = sizes.by_head(|head, out| {
+        head.compare(out, query, key, 1.0 / (sizes.width as f32).sqrt());
+        let padding = padding.get(head.text * t..(head.text + 1) * t);
+        vectorised(
+            #[inline(always)]
+            || {
+                for row in out.chunks_exact_mut(t) {
+                    if let Some(padding) = padding {
+                        for (score, padding) in row.iter_mut().zip(padding) {
+                            *score = if *padding { masked } else { *score };
+                        }
+                    }
+                    let max =
+                        row.iter().copied().fold(f32::NEG_INFINITY, |max, score| if score > max { score } else { max });
+                    row.iter_mut().for_each(|score| *score = exp(*score - max));
+                    let inverse = 1.0 / lanes(row, |score| score);
+                    row.iter_mut().for_each(|weight| *weight *= inverse);
+                }
+            },
+        );
+    });
+    tensor(weights, [sizes.texts, sizes.heads, t, t])
+}
+
+/// The gradient of the products of queries and keys: `w (dw - sum(w dw))` for each row of weights, times the scale.
+fn score_gradient(weights: &[f32], dw: &[f32], sizes: &Sizes) -> Vec<f32> {
+    let t = sizes.tokens;
+    let scale = 1.0 / (sizes.width as f32).sqrt();
+    sizes.by_head(|head, out| {
+        let from = (head.text * sizes.heads + head.head) * t * t;
+        let rows = weights[from..from + t * t].chunks_exact(t).zip(dw[from..from + t * t].chunks_exact(t));
+        vectorised(
+            #[inline(always)]
+            || {
+                for (out, (w, dw)) in out.chunks_exact_mut(t).zip(rows) {
+                    let along = lanes_of_two(w, dw, |w, dw| w * dw);
+                    for ((out, w), dw) in out.iter_mut().zip(w).zip(dw) {
+                        *out = w * (dw - along) * scale;
+                    }
+                }
+            },
+        );
+    })
+}

@@ -1,0 +1,279 @@
+//! Layer normalisation, with the sum with a shortcut that comes before it in transformers.
+
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
+use burn::nn::LayerNorm;
+use burn::tensor::Tensor;
+use burn_flex::FlexTensor;
+
+use super::cpu::{filled, for_rows, is_fused, lanes, sums, tensor, values, vectorised};
+
+/// Normalises the last axis of `x + shortcut`; `epsilon` is that of the layer, which does not tell it.
+///
+/// # Shapes
+/// `[..., D]` to `[..., D]`.
+pub fn layer_norm<const D: usize>(
+    layer: &LayerNorm,
+    epsilon: f64,
+    x: Tensor<D>,
+    shortcut: Option<Tensor<D>>,
+) -> Tensor<D> {
+    if is_fused(&x)
+        && let Some(beta) = &layer.beta
+    {
+        let (gamma, beta) = (layer.gamma.val().into_dispatch(), beta.val().into_dispatch());
+        let has_shortcut = shortcut.is_some();
+        let x = x.into_dispatch();
+        // Where there is no shortcut, the input stands in for it, unread.
+        let shortcut = shortcut.map_or_else(|| layer.gamma.val().detach().into_dispatch(), Tensor::into_dispatch);
+        return Tensor::from_dispatch(<Dispatch as LayerNormOps>::fused_layer_norm(
+            x,
+            shortcut,
+            gamma,
+            beta,
+            has_shortcut,
+            epsilon,
+        ));
+    }
+    reference(layer, x, shortcut)
+}
+
+pub(super) fn reference<const D: usize>(layer: &LayerNorm, x: Tensor<D>, shortcut: Option<Tensor<D>>) -> Tensor<D> {
+    layer.forward(match shortcut {
+        Some(shortcut) => x + shortcut,
+        None => x,
+    })
+}
+
+/// The body for the CPU.
+#[backend_extension(Flex, Autodiff)]
+trait LayerNormOps: Backend {
+    fn fused_layer_norm(
+        x: FloatTensor<Self>,
+        shortcut: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        has_shortcut: bool,
+        epsilon: f64,
+    ) -> FloatTensor<Self>;
+}
+
+impl LayerNormOps for Flex {
+    fn fused_layer_norm(
+        x: FlexTensor,
+        shortcut: FlexTensor,
+        gamma: FlexTensor,
+        beta: FlexTensor,
+        has_shortcut: bool,
+        epsilon: f64,
+    ) -> FlexTensor {
+        forward(&x, has_shortcut.then_some(&shortcut), &gamma, &beta, epsilon, false).0
+    }
+}
+
+impl<C: CheckpointStrategy> LayerNormOps for Autodiff<Flex, C> {
+    fn fused_layer_norm(
+        x: FloatTensor<Self>,
+        shortcut: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        has_shortcut: bool,
+        epsilon: f64,
+    ) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct Step;
+        impl Backward<Flex, 4> for Step {
+            type State = (Normed, FlexTensor);
+
+            fn backward(self, ops: Ops<Self::State, 4>, grads: &mut Gradients, _: &mut Checkpointer) {
+                let (normed, gamma) = ops.state;
+                let [of_x, of_shortcut, of_gamma, of_beta] = ops.parents;
+                let dy = grads.consume::<Flex>(&ops.node).to_contiguous();
+                if of_gamma.is_some() || of_beta.is_some() {
+                    let (of_weight, of_shift) = parameter_gradients(&dy, &normed);
+                    if let Some(node) = of_gamma {
+                        grads.register::<Flex>(node.id, of_weight);
+                    }
+                    if let Some(node) = of_beta {
+                        grads.register::<Flex>(node.id, of_shift);
+                    }
+                }
+                if of_x.is_some() || of_shortcut.is_some() {
+                    let dx = input_gradient(&dy, &normed, &gamma);
+                    for node in [of_x, of_shortcut].into_iter().flatten() {
+                        grads.register::<Flex>(node.id, dx.clone());
+                    }
+                }
+            }
+        }
+        let ((x, of_x), (shortcut, of_shortcut)) = (x.into_parts(), shortcut.into_parts());
+        let ((gamma, of_gamma), (beta, of_beta)) = (gamma.into_parts(), beta.into_parts());
+        match Step.prepare::<C>([of_x, of_shortcut, of_gamma, of_beta]).compute_bound().stateful() {
+            OpsKind::Tracked(step) => {
+                let (y, normed) = forward(&x, has_shortcut.then_some(&shortcut), &gamma, &beta, epsilon, true);
+                step.finish((normed, gamma.to_contiguous()), y)
+            }
+            OpsKind::UnTracked(step) => {
+                step.finish(forward(&x, has_shortcut.then_some(&shortcut), &gamma, &beta, epsilon, false).0)
+            }
+        }
+    }
+}
+
+/// What the way back needs: rows of mean 0 and deviation 1, and one over the deviation that each row had.
+#[derive(Debug, Clone)]
+struct Normed {
+    rows: FlexTensor,
+    inverse: Vec<f32>,
+}
+
+fn width_of(tensor: &FlexTensor) -> usize {
+    let shape = tensor.layout().shape();
+    shape[shape.num_dims() - 1]
+}
+
+#[expect(unsafe_code, reason = "memory that is not cleared")]
+#[expect(clippy::cast_possible_truncation, reason = "a small number")]
+fn forward(
+    x: &FlexTensor,
+    shortcut: Option<&FlexTensor>,
+    gamma: &FlexTensor,
+    beta: &FlexTensor,
+    epsilon: f64,
+    keep: bool,
+) -> (FlexTensor, Normed) {
+    let (n, shape) = (width_of(x), x.layout().shape().clone());
+    let (x, gamma, beta) = (x.to_contiguous(), gamma.to_contiguous(), beta.to_contiguous());
+    let shortcut = shortcut.map(FlexTensor::to_contiguous);
+    let (x, gamma, beta, shortcut) = (values(&x), values(&gamma), values(&beta), shortcut.as_ref().map(values));
+    let epsilon = epsilon as f32;
+    let normalise = |first: usize, rows: &mut [f32]| {
+        let at = first * n..first * n + rows.len();
+        match shortcut {
+            None => rows.copy_from_slice(&x[at]),
+            Some(shortcut) => {
+                for ((y, x), add) in rows.iter_mut().zip(&x[at.clone()]).zip(&shortcut[at]) {
+                    *y = x + add;
+                }
+            }
+        }
+    };
+    let moments = |row: &mut [f32]| {
+        let mean = lanes(row, |x| x) / n as f32;
+        row.iter_mut().for_each(|x| *x -= mean);
+        let inverse = 1.0 / (lanes(row, |x| x * x) / n as f32 + epsilon).sqrt();
+        row.iter_mut().for_each(|x| *x *= inverse);
+        inverse
+    };
+    let scale = |row: &[f32], y: &mut [f32]| {
+        for (((y, x), gamma), beta) in y.iter_mut().zip(row).zip(gamma).zip(beta) {
+            *y = x * gamma + beta;
+        }
+    };
+    let count = x.len() / n.max(1);
+    if !keep {
+        // SAFETY: rows cover the tensor, and each is written whole before it is read.
+        let y = unsafe {
+            filled(x.len(), |y| {
+                for_rows(y, n, |first, y| {
+                    vectorised(
+                        #[inline(always)]
+                        || {
+                            normalise(first, y);
+                            for y in y.chunks_exact_mut(n) {
+                                moments(y);
+                                for ((y, gamma), beta) in y.iter_mut().zip(gamma).zip(beta) {
+                                    *y = *y * gamma + beta;
+                                }
+                            }
+                        },
+                    );
+                });
+            })
+        };
+        let rows = tensor(Vec::new(), [0]);
+        return (tensor(y, shape), Normed { rows, inverse: Vec::new() });
+    }
+    let mut inverse = vec![0.0; count];
+    // SAFETY: as above; what is written to `y` was read from rows that were written.
+    let (y, rows) = unsafe {
+        let mut rows = Vec::new();
+        let y = filled(x.len(), |y| {
+            rows = filled(x.len(), |rows| {
+                super::cpu::for_rows_of_three((y, n), (rows, n), (&mut inverse, 1), |first, y, rows, inverse| {
+                    vectorised(
+                        #[inline(always)]
+                        || {
+                            normalise(first, rows);
+                            for ((y, row), inverse) in y.chunks_exact_mut(n).zip(rows.chunks_exact_mut(n)).zip(inverse)
+                            {
+                                *inverse = moments(row);
+                                scale(row, y);
+                            }
+                        },
+                    );
+                });
+            });
+        });
+        (y, rows)
+    };
+    (tensor(y, shape.clone()), Normed { rows: tensor(rows, shape), inverse })
+}
+
+/// With `g = dy gamma` and a normalised row `z`: `(g - mean(g) - z mean(g z)) / deviation`.
+#[expect(unsafe_code, reason = "memory that is not cleared")]
+fn input_gradient(dy: &FlexTensor, normed: &Normed, gamma: &FlexTensor) -> FlexTensor {
+    let (n, shape) = (width_of(dy), dy.layout().shape().clone());
+    let (dy, z, gamma) = (values(dy), values(&normed.rows), values(gamma));
+    // SAFETY: rows cover the tensor, and each is written whole before it is read.
+    let dx = unsafe {
+        filled(dy.len(), |dx| {
+            for_rows(dx, n, |first, dx| {
+                let at = first * n..first * n + dx.len();
+                let rows = dy[at.clone()].chunks_exact(n).zip(z[at].chunks_exact(n)).zip(&normed.inverse[first..]);
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        for (dx, ((dy, z), inverse)) in dx.chunks_exact_mut(n).zip(rows) {
+                            for ((g, dy), gamma) in dx.iter_mut().zip(dy).zip(gamma) {
+                                *g = dy * gamma;
+                            }
+                            let mean = lanes(dx, |g| g) / n as f32;
+                            let along = super::cpu::lanes_of_two(dx, z, |g, z| g * z) / n as f32;
+                            for (g, z) in dx.iter_mut().zip(z) {
+                                *g = (*g - mean - z * along) * inverse;
+                            }
+                        }
+                    },
+                );
+            });
+        })
+    };
+    tensor(dx, shape)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the last step of a computation in double precision")]
+fn parameter_gradients(dy: &FlexTensor, normed: &Normed) -> (FlexTensor, FlexTensor) {
+    let n = width_of(dy);
+    let (dy, z) = (values(dy), values(&normed.rows));
+    let [gamma, beta] = sums(dy.len() / n.max(1), n, |rows, [gamma, beta]| {
+        let at = rows.start * n..rows.end * n;
+        vectorised(
+            #[inline(always)]
+            || {
+                for (dy, z) in dy[at.clone()].chunks_exact(n).zip(z[at.clone()].chunks_exact(n)) {
+                    for (((gamma, beta), dy), z) in gamma.iter_mut().zip(beta.iter_mut()).zip(dy).zip(z) {
+                        *gamma += dy * z;
+                        *beta += dy;
+                    }
+                }
+            },
+        );
+    });
+    let row = |sum: &[f64]| tensor(sum.iter().map(|sum| *sum as f32).collect(), [n]);
+    (row(&gamma), row(&beta))
+}
