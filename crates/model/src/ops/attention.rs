@@ -98,7 +98,7 @@ impl AttentionOps for Flex {
     fn fused_attend(weights: FlexTensor, value: FlexTensor) -> FlexTensor {
         let sizes = Sizes::of(&value, weights.layout().shape()[1]);
         let context = sizes.by_token(|head, out| {
-            head.product(out, values(&weights.to_contiguous()), values(&value.to_contiguous()), false)
+            head.product(out, values(&weights.to_contiguous()), values(&value.to_contiguous()), false);
         });
         tensor(context, value.layout().shape().clone())
     }
@@ -188,7 +188,7 @@ struct Sizes {
 struct Head {
     sizes: Sizes,
     text: usize,
-    head: usize,
+    number: usize,
 }
 
 impl Sizes {
@@ -210,7 +210,7 @@ impl Sizes {
         unsafe {
             filled(self.texts * self.heads * square, |out| {
                 out.par_chunks_mut(square.max(1)).enumerate().for_each(|(i, out)| {
-                    work(Head { sizes: *self, text: i / self.heads, head: i % self.heads }, out);
+                    work(Head { sizes: *self, text: i / self.heads, number: i % self.heads }, out);
                 });
             })
         }
@@ -224,8 +224,8 @@ impl Sizes {
         unsafe {
             filled(self.texts * text_len, |out| {
                 out.par_chunks_mut(text_len.max(1)).enumerate().for_each(|(text, out)| {
-                    for head in 0..self.heads {
-                        work(Head { sizes: *self, text, head }, &mut out[head * self.width..]);
+                    for number in 0..self.heads {
+                        work(Head { sizes: *self, text, number }, &mut out[number * self.width..]);
                     }
                 });
             })
@@ -242,7 +242,7 @@ impl Head {
     /// The vectors of this head, `[T, D / N]`, within those of all.
     fn tokens<'a>(&self, all: &'a [f32]) -> Matrix<'a> {
         let Sizes { tokens, heads, width, .. } = self.sizes;
-        let from = self.text * self.sizes.text_len() + self.head * width;
+        let from = self.text * self.sizes.text_len() + self.number * width;
         Matrix::strided(&all[from..], tokens, width, heads * width)
     }
 
@@ -255,7 +255,7 @@ impl Head {
     fn product(&self, out: &mut [f32], weights: &[f32], vectors: &[f32], transposed: bool) {
         let Sizes { tokens, heads, width, .. } = self.sizes;
         let square = tokens * tokens;
-        let from = (self.text * heads + self.head) * square;
+        let from = (self.text * heads + self.number) * square;
         let weights = Matrix::new(&weights[from..from + square], tokens, tokens);
         let weights = if transposed { weights.transposed() } else { weights };
         matmul(out, heads * width, weights, self.tokens(vectors), 1.0, false, By::Caller);
@@ -280,9 +280,13 @@ fn weights(query: &[f32], key: &[f32], sizes: &Sizes, padding: &[bool]) -> FlexT
                     }
                     let max =
                         row.iter().copied().fold(f32::NEG_INFINITY, |max, score| if score > max { score } else { max });
-                    row.iter_mut().for_each(|score| *score = exp(*score - max));
+                    for score in row.iter_mut() {
+                        *score = exp(*score - max);
+                    }
                     let inverse = 1.0 / lanes(row, |score| score);
-                    row.iter_mut().for_each(|weight| *weight *= inverse);
+                    for weight in row.iter_mut() {
+                        *weight *= inverse;
+                    }
                 }
             },
         );
@@ -295,7 +299,7 @@ fn score_gradient(weights: &[f32], dw: &[f32], sizes: &Sizes) -> Vec<f32> {
     let t = sizes.tokens;
     let scale = 1.0 / (sizes.width as f32).sqrt();
     sizes.by_head(|head, out| {
-        let from = (head.text * sizes.heads + head.head) * t * t;
+        let from = (head.text * sizes.heads + head.number) * t * t;
         let rows = weights[from..from + t * t].chunks_exact(t).zip(dw[from..from + t * t].chunks_exact(t));
         vectorised(
             #[inline(always)]

@@ -54,17 +54,8 @@ pub fn batch_norm_train(
         };
         let [x, weight, bias] = [x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch()];
         let moments = moments.into_dispatch();
-        let output = <Dispatch as BatchNormOps>::fused_batch_norm(
-            x,
-            moments,
-            weight,
-            bias,
-            shortcut,
-            has_shortcut,
-            beside,
-            rectify,
-            epsilon,
-        );
+        let form = Form { has_shortcut, beside, rectify, epsilon };
+        let output = <Dispatch as BatchNormOps>::fused_batch_norm(x, moments, weight, bias, shortcut, form);
         return BatchNormed { output: Tensor::from_dispatch(output), mean, variance };
     }
     reference(x, [weight, bias], shortcut.map(Shortcut::into_map), rectify, epsilon)
@@ -86,20 +77,25 @@ pub(super) fn reference(
     BatchNormed { output, mean: result.mean.detach(), variance: result.variance.detach() }
 }
 
+/// What belongs to a normalisation besides tensors.
+#[derive(Debug, Clone)]
+struct Form {
+    has_shortcut: bool,
+    beside: Option<Beside>,
+    rectify: bool,
+    epsilon: f64,
+}
+
 /// The body for the CPU.
 #[backend_extension(Flex, Autodiff)]
 trait BatchNormOps: Backend {
-    #[expect(clippy::too_many_arguments, reason = "an extension takes tensors one by one")]
     fn fused_batch_norm(
         x: FloatTensor<Self>,
         moments: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         shortcut: FloatTensor<Self>,
-        has_shortcut: bool,
-        beside: Option<Beside>,
-        rectify: bool,
-        epsilon: f64,
+        form: Form,
     ) -> FloatTensor<Self>;
 }
 
@@ -110,13 +106,10 @@ impl BatchNormOps for Flex {
         weight: FlexTensor,
         bias: FlexTensor,
         shortcut: FlexTensor,
-        has_shortcut: bool,
-        _: Option<Beside>,
-        rectify: bool,
-        epsilon: f64,
+        form: Form,
     ) -> FlexTensor {
-        let norm = Norm::new(&moments, &weight, epsilon);
-        forward(&x, &norm, &bias, has_shortcut.then_some(&shortcut), rectify)
+        let norm = Norm::new(&moments, &weight, form.epsilon);
+        forward(&x, &norm, &bias, form.has_shortcut.then_some(&shortcut), form.rectify)
     }
 }
 
@@ -127,10 +120,7 @@ impl<C: CheckpointStrategy> BatchNormOps for Autodiff<Flex, C> {
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         shortcut: FloatTensor<Self>,
-        has_shortcut: bool,
-        beside: Option<Beside>,
-        rectify: bool,
-        epsilon: f64,
+        form: Form,
     ) -> FloatTensor<Self> {
         #[derive(Debug)]
         struct Step;
@@ -156,10 +146,10 @@ impl<C: CheckpointStrategy> BatchNormOps for Autodiff<Flex, C> {
         }
         let ((x, of_x), (weight, of_weight)) = (x.into_parts(), weight.into_parts());
         let ((bias, of_bias), (shortcut, of_shortcut)) = (bias.into_parts(), shortcut.into_parts());
-        let norm = Norm::new(moments.primitive(), &weight, epsilon);
-        let y = forward(&x, &norm, &bias, has_shortcut.then_some(&shortcut), rectify);
+        let norm = Norm::new(moments.primitive(), &weight, form.epsilon);
+        let y = forward(&x, &norm, &bias, form.has_shortcut.then_some(&shortcut), form.rectify);
         match Step.prepare::<C>([of_x, of_weight, of_bias, of_shortcut]).compute_bound().stateful() {
-            OpsKind::Tracked(step) => step.finish((x, norm, rectify.then(|| y.clone()), beside), y),
+            OpsKind::Tracked(step) => step.finish((x, norm, form.rectify.then(|| y.clone()), form.beside), y),
             OpsKind::UnTracked(step) => step.finish(y),
         }
     }
@@ -260,6 +250,29 @@ fn forward(x: &FlexTensor, norm: &Norm, bias: &FlexTensor, shortcut: Option<&Fle
     as_map(y, map)
 }
 
+/// A gradient where the rectifier let something through, 0 elsewhere.
+#[expect(unsafe_code, reason = "memory that is not cleared")]
+fn masked(dy: &FlexTensor, y: &[f32], channels: usize) -> FlexTensor {
+    let from = values(dy);
+    // SAFETY: every value is written.
+    let d = unsafe {
+        filled(from.len(), |d| {
+            for_rows(d, channels, |first, d| {
+                let at = first * channels..first * channels + d.len();
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        for ((d, y), from) in d.iter_mut().zip(&y[at.clone()]).zip(&from[at]) {
+                            *d = if *y > 0.0 { *from } else { 0.0 };
+                        }
+                    },
+                );
+            });
+        })
+    };
+    tensor(d, dy.layout().shape().clone())
+}
+
 struct Found {
     x: FlexTensor,
     weight: FlexTensor,
@@ -286,26 +299,7 @@ fn backward(
     let y = y.as_ref().map(values);
     // The gradient before the rectifier is that of the shortcut.
     let d = match y {
-        Some(y) if wants_shortcut => {
-            let from = values(&dy);
-            // SAFETY: every value is written.
-            let d = unsafe {
-                filled(map.len(), |d| {
-                    for_rows(d, c, |first, d| {
-                        let at = first * c..first * c + d.len();
-                        vectorised(
-                            #[inline(always)]
-                            || {
-                                for ((d, y), from) in d.iter_mut().zip(&y[at.clone()]).zip(&from[at]) {
-                                    *d = if *y > 0.0 { *from } else { 0.0 };
-                                }
-                            },
-                        );
-                    });
-                })
-            };
-            tensor(d, [map.batch, map.height, map.width, c])
-        }
+        Some(y) if wants_shortcut => masked(&dy, y, c),
         _ => dy,
     };
     let mask = if wants_shortcut { None } else { y };

@@ -409,7 +409,7 @@ fn weight_gradient(x: &[f32], dy: &[f32], windows: &Windows) -> FlexTensor {
                 for first in (i * part..end).step_by(tile) {
                     let rows = tile.min(end - first);
                     windows.with_rows(x, first, rows, |rows_of_x| {
-                        product(&mut dw, rows_of_x, first, rows, true, By::Caller)
+                        product(&mut dw, rows_of_x, first, rows, true, By::Caller);
                     });
                 }
                 dw

@@ -123,19 +123,19 @@ pub(super) fn for_rows(out: &mut [f32], width: usize, work: impl Fn(usize, &mut 
     out.par_chunks_mut(rows * width).enumerate().for_each(|(i, piece)| work(i * rows, piece));
 }
 
-/// [`for_rows`] over three tensors with as many rows.
+/// [`for_rows`] over two tensors and a value for each row.
 pub(super) fn for_rows_of_three(
-    a: (&mut [f32], usize),
-    b: (&mut [f32], usize),
-    c: (&mut [f32], usize),
+    [a, b]: [&mut [f32]; 2],
+    width: usize,
+    each: &mut [f32],
     work: impl Fn(usize, &mut [f32], &mut [f32], &mut [f32]) + Sync,
 ) {
-    let rows = piece(a.0.len() / a.1.max(1), a.1);
-    if a.0.len() <= rows * a.1 {
-        return work(0, a.0, b.0, c.0);
+    let rows = piece(each.len(), width);
+    if each.len() <= rows {
+        return work(0, a, b, each);
     }
-    let pieces = a.0.par_chunks_mut(rows * a.1).zip(b.0.par_chunks_mut(rows * b.1)).zip(c.0.par_chunks_mut(rows * c.1));
-    pieces.enumerate().for_each(|(i, ((a, b), c))| work(i * rows, a, b, c));
+    let pieces = a.par_chunks_mut(rows * width).zip(b.par_chunks_mut(rows * width)).zip(each.par_chunks_mut(rows));
+    pieces.enumerate().for_each(|(i, ((a, b), each))| work(i * rows, a, b, each));
 }
 
 /// The sum of a function of values, as sixteen sums that are added up at the end: the order that vector instructions take.
@@ -283,7 +283,7 @@ pub(super) fn matmul(out: &mut [f32], stride: usize, a: Matrix<'_>, b: Matrix<'_
 
 /// The exponential to within a few units of the last place, in instructions that vectorise (Cephes); 0 below -87.
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "a loop to be vectorised")]
+#[allow(clippy::inline_always, reason = "a loop to be vectorised")]
 pub(super) fn exp(x: f32) -> f32 {
     /// Adding it rounds to whole numbers, which then stand in the last bits.
     const ROUND: f32 = 12_582_912.0;

@@ -10,7 +10,9 @@ use burn::nn::LayerNorm;
 use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
 
-use super::cpu::{filled, for_rows, is_fused, lanes, sums, tensor, values, vectorised};
+use super::cpu::{
+    filled, for_rows, for_rows_of_three, is_fused, lanes, lanes_of_two, sums, tensor, values, vectorised,
+};
 
 /// Normalises the last axis of `x + shortcut`; `epsilon` is that of the layer, which does not tell it.
 ///
@@ -164,9 +166,13 @@ fn forward(
     };
     let moments = |row: &mut [f32]| {
         let mean = lanes(row, |x| x) / n as f32;
-        row.iter_mut().for_each(|x| *x -= mean);
+        for x in row.iter_mut() {
+            *x -= mean;
+        }
         let inverse = 1.0 / (lanes(row, |x| x * x) / n as f32 + epsilon).sqrt();
-        row.iter_mut().for_each(|x| *x *= inverse);
+        for x in row.iter_mut() {
+            *x *= inverse;
+        }
         inverse
     };
     let scale = |row: &[f32], y: &mut [f32]| {
@@ -204,7 +210,7 @@ fn forward(
         let mut rows = Vec::new();
         let y = filled(x.len(), |y| {
             rows = filled(x.len(), |rows| {
-                super::cpu::for_rows_of_three((y, n), (rows, n), (&mut inverse, 1), |first, y, rows, inverse| {
+                for_rows_of_three([y, rows], n, &mut inverse, |first, y, rows, inverse| {
                     vectorised(
                         #[inline(always)]
                         || {
@@ -243,7 +249,7 @@ fn input_gradient(dy: &FlexTensor, normed: &Normed, gamma: &FlexTensor) -> FlexT
                                 *g = dy * gamma;
                             }
                             let mean = lanes(dx, |g| g) / n as f32;
-                            let along = super::cpu::lanes_of_two(dx, z, |g, z| g * z) / n as f32;
+                            let along = lanes_of_two(dx, z, |g, z| g * z) / n as f32;
                             for (g, z) in dx.iter_mut().zip(z) {
                                 *g = (*g - mean - z * along) * inverse;
                             }

@@ -19,7 +19,7 @@ fn numbers<const D: usize>(shape: [usize; D], seed: u32) -> Tensor<D> {
         (i ^ seed.wrapping_mul(0x9e37_79b9)).wrapping_mul(0x85eb_ca6b).rotate_left(13).wrapping_mul(0xc2b2_ae35)
     };
     let count: usize = shape.iter().product();
-    let values: Vec<f32> = (0..count as u32).map(|i| mix(i) as f32 / u32::MAX as f32 * 4.0 - 2.0).collect();
+    let values: Vec<f32> = (0..).take(count).map(|i: u32| mix(i) as f32 / u32::MAX as f32 * 4.0 - 2.0).collect();
     Tensor::from_data(TensorData::new(values, shape), &device())
 }
 
@@ -40,10 +40,11 @@ fn assert_close(what: &str, a: &[f32], b: &[f32]) {
 #[track_caller]
 fn compare<const N: usize>(
     what: &str,
-    inputs: [Tensor<4>; N],
+    inputs: impl Into<[Tensor<4>; N]>,
     fused: impl Fn([Tensor<4>; N]) -> Tensor<4>,
     plain: impl Fn([Tensor<4>; N]) -> Tensor<4>,
 ) {
+    let inputs = inputs.into();
     let run = |function: &dyn Fn([Tensor<4>; N]) -> Tensor<4>| {
         let inputs = inputs.clone().map(Tensor::require_grad);
         let y = function(inputs.clone());
