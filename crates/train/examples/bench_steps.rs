@@ -2,18 +2,25 @@
 //!
 //! `cargo run --release -p train --example bench_steps -- TASK BATCH` prints a line of JSON with the sizes of the work, then answers
 //! each line of standard input: `go` with seconds, `memory` with the peak in bytes.
+//!
+//! `reports-*` are updates of `ConVIRT` on sentences of a CSV of reports, which the variable `REPORTS` names: padded to 112
+//! tokens as usual pipelines do, to the longest of the batch, without padding, and with the frozen layers' states kept.
 
 use std::io::{BufRead as _, Write as _};
+use std::sync::Arc;
 
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Distribution, Tensor};
 use data::batch::{PairBatch, TextBatch};
+use data::rng::{Purpose, stream};
+use data::source::texts::TextsConfig;
 use engine::clock::{Stopwatch, peak_memory_bytes};
 use engine::config::Layer;
 use engine::device::DeviceSpec;
 use engine::fit::{FitConfig, update};
 use engine::objective::{Context, Objective};
 use engine::upload::texts;
+use model::text::frozen::FrozenStates;
 use serde_json::{Value, json};
 use train::batches::Batches;
 use train::objective::convirt::ConVirt;
@@ -27,6 +34,8 @@ type Work = Box<dyn FnMut()>;
 
 /// Tokens of a sentence in the work on text alone and in the step of `ConVIRT`.
 const TOKENS: usize = 64;
+/// Tokens to which usual pipelines pad every text.
+const FIXED: usize = 112;
 /// Findings of a study (`MedCLIP`).
 const CLASSES: usize = 14;
 
@@ -96,10 +105,22 @@ fn work(task: &str, batch: usize) -> Result<(Work, Value), Failure> {
             })
         }
         _ => {
-            let pairs = pairs(task, &resolved, batch, tokens)?;
-            sizes["tokens"] = json!(pairs.texts.tokens);
+            let pairs = match task.strip_prefix("reports-") {
+                Some(form) => reports(form, &resolved, batch)?,
+                None => vec![pairs(task, &resolved, batch, tokens)?],
+            };
+            // The other side of reports pads as usual.
+            let is_reports = task.starts_with("reports-");
+            sizes["tokens"] = json!(if is_reports { FIXED } else { pairs[0].texts.tokens });
             sizes["vocabulary"] = json!(recipe.model.text.vocab_size());
-            let model = recipe.model.init(&tracked);
+            let mut model = recipe.model.init(&tracked);
+            if task == "reports-kept" {
+                model.text_encoder = model.text_encoder.keeping(Arc::new(FrozenStates::in_memory(usize::MAX)));
+                // The first epoch fills the memory; what is measured are those that follow.
+                for batch in &pairs {
+                    read(&model.encode_text(texts(&batch.texts, &tracked)).embeds);
+                }
+            }
             match &recipe.objective {
                 ObjectiveConfig::Convirt(loss) => {
                     let objective = ConVirt::new(model, loss.clone(), None, recipe.preprocess());
@@ -129,6 +150,30 @@ fn recipe(task: &str) -> Result<Resolved, Failure> {
     };
     let set = set.iter().map(|set| Layer::set(set)).collect::<Result<Vec<_>, _>>()?;
     Ok(resolve(name, &set)?)
+}
+
+/// Batches of one random sentence of each report, with random pixels.
+fn reports(form: &str, resolved: &Resolved, batch: usize) -> Result<Vec<PairBatch>, Failure> {
+    const BATCHES: usize = 24;
+    let path = std::env::var("REPORTS").map_err(|_| "REPORTS must name a CSV of reports")?;
+    let config: TextsConfig = serde_json::from_value(json!({ "kind": "reports", "manifest": path }))?;
+    let mut sentences = Vec::new();
+    for (report, number) in config.read()?.reports.iter().zip(0..) {
+        let drawn = stream(0, Purpose::Sentence, 0, number).below(report.sentences.len());
+        sentences.push(resolved.tokenizer.encode(report.sentences[drawn].expose(), FIXED)?.input_ids);
+    }
+    let longer =
+        |ids: &[u32], len: usize| ids.iter().copied().chain(std::iter::repeat(7)).take(len).collect::<Vec<u32>>();
+    let batches = sentences.chunks_exact(batch).take(BATCHES).map(|ids| {
+        let longest = ids.iter().map(Vec::len).max().unwrap_or(0);
+        let ids: Vec<Vec<u32>> = match form {
+            "fixed" => ids.iter().map(|ids| longer(ids, FIXED)).collect(),
+            "longest" => ids.iter().map(|ids| longer(ids, longest)).collect(),
+            _ => ids.to_vec(),
+        };
+        Ok(PairBatch { texts: TextBatch::from_ids(&ids, 0), ..pairs("convirt-step", resolved, batch, 2)? })
+    });
+    batches.collect()
 }
 
 fn images(batch: usize, size: usize, device: &Device) -> Tensor<4> {
@@ -168,18 +213,19 @@ fn pairs(task: &str, resolved: &Resolved, batch: usize, tokens: usize) -> Result
     })
 }
 
-/// Updates of an objective on the same batch, from images in memory to new weights.
-fn steps<O: Objective + 'static>(objective: O, batch: PairBatch, recipe: &Recipe, device: Device) -> Work {
+/// Updates of an objective on the same batches again and again, from images in memory to new weights.
+fn steps<O: Objective + 'static>(objective: O, batches: Vec<PairBatch>, recipe: &Recipe, device: Device) -> Work {
     let config = FitConfig::updates(0, u64::MAX, recipe.optim.clone());
     let mut optimizer = config.optim.init(&objective);
     let mut objective = Some(objective);
     let mut step = 0;
     Box::new(move || {
         let ctx = Context { step, epoch: 1, total_steps: u64::MAX, seed: 0 };
+        let batch = &batches[usize::try_from(step).unwrap_or(0) % batches.len()];
         step += 1;
         if let Some(now) = objective.take() {
             // The rate is that of weights that are trained on: with random pixels a larger one could end in NaN.
-            objective = Some(update(now, &mut optimizer, &batch, &config, 1e-6, &ctx, &device).objective);
+            objective = Some(update(now, &mut optimizer, batch, &config, 1e-6, &ctx, &device).objective);
         }
     })
 }

@@ -13,3 +13,4 @@ pub mod observe;
 pub mod recipe;
 pub mod resume;
 pub mod run;
+mod text_cache;

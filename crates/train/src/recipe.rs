@@ -132,6 +132,12 @@ pub struct DataSection {
     pub num_workers: usize,
     /// Memory for decoded images (MiB).
     pub cache_mib: usize,
+    /// Memory for what the frozen layers of the text tower return for each text (MiB).
+    #[serde(default = "base_text_cache", skip_serializing_if = "is_base_text_cache")]
+    pub text_cache_mib: usize,
+    /// Folder that keeps the same beyond a run, for texts that memory has no room for; absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_cache: Option<PathBuf>,
     /// Largest fraction of unreadable studies.
     pub max_bad_fraction: f64,
     /// Negative control: every study gets the report of another, or its labels where texts are drawn by labels.
@@ -147,6 +153,15 @@ pub struct DataSection {
 
 fn is_default(pairing: &PairingConfig) -> bool {
     *pairing == PairingConfig::default()
+}
+
+fn base_text_cache() -> usize {
+    512
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_base_text_cache(mib: &usize) -> bool {
+    *mib == base_text_cache()
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]

@@ -42,6 +42,7 @@ use crate::objective::mgca::{Mgca, Wording};
 use crate::observe::{Recorder, Totals};
 use crate::recipe::{ObjectiveConfig, Recipe, Resolved, SupervisedConfig};
 use crate::resume;
+use crate::text_cache::keep_states;
 
 /// Where a run writes and how it shows progress.
 #[derive(Debug, Clone)]
@@ -253,7 +254,7 @@ fn start_weights(recipe: &Recipe, mut model: DualEncoder) -> Result<DualEncoder,
     if let Some(path) = &recipe.init.text {
         model.text_encoder = Checkpoint::read(path)?.weights.load(model.text_encoder, "text_encoder.").map_err(wrap)?;
     }
-    Ok(model)
+    keep_states(recipe, model)
 }
 
 impl Setup<'_> {

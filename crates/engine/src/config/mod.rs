@@ -24,13 +24,15 @@ pub(crate) use print::to_table;
 pub use print::{differences, flat, sha256, to_toml};
 
 /// Keys of recipes that change nothing of what is learned: a run may go on under other values.
-pub const FREE: [&str; 9] = [
+pub const FREE: [&str; 11] = [
     "run.licence",
     "run.log_every",
     "run.save_every",
     "run.keep_every",
     "data.num_workers",
     "data.cache_mib",
+    "data.text_cache_mib",
+    "data.text_cache",
     "eval.batch_size",
     "eval.ks",
     "eval.resamples",

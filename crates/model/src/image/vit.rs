@@ -16,7 +16,7 @@ use super::ImageFeatures;
 use super::layers::{Mlp, SMALL, small_linear};
 use crate::Result;
 use crate::error::bad_config;
-use crate::ops::{attend, attention_weights, layer_norm, linear};
+use crate::ops::{Rows, attend, attention_weights, layer_norm, linear};
 
 const EPSILON: f64 = 1e-6;
 
@@ -220,7 +220,8 @@ impl Attention {
         // Rows of the joint weight: query, key, value, each head by head.
         let joint = linear(&self.qkv, x);
         let part = |i: usize| joint.clone().narrow(2, i * d, d);
-        let weights = attention_weights(part(0), part(1), self.num_heads, None); // [B, N, T, T]
-        (linear(&self.proj, attend(weights.clone(), part(2))), weights)
+        let rows = Rows::Padded(None);
+        let weights = attention_weights(part(0), part(1), self.num_heads, &rows); // [B, N, T, T]
+        (linear(&self.proj, attend(weights.clone(), part(2), &rows)), weights)
     }
 }

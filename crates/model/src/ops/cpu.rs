@@ -8,7 +8,7 @@ use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::backend::DispatchDevice;
-use burn::tensor::{Bytes, DType, Shape, Tensor};
+use burn::tensor::{Bytes, DType, Device, Shape, Tensor};
 use burn_flex::{FlexTensor, Layout};
 use gemm::Parallelism;
 use rayon::prelude::*;
@@ -21,10 +21,15 @@ pub fn set_fused(on: bool) {
     IS_ON.store(on, Ordering::Relaxed);
 }
 
+/// Whether a device is the CPU, and its bodies are on.
+pub(super) fn is_on_cpu(device: &Device) -> bool {
+    let device = device.clone().without_autodiff();
+    IS_ON.load(Ordering::Relaxed) && matches!(device.as_dispatch(), DispatchDevice::Flex(_))
+}
+
 /// Whether a tensor is one that the bodies for the CPU take.
 pub(super) fn is_fused<const D: usize>(x: &Tensor<D>) -> bool {
-    let device = x.device().without_autodiff();
-    IS_ON.load(Ordering::Relaxed) && matches!(device.as_dispatch(), DispatchDevice::Flex(_)) && x.dtype() == DType::F32
+    x.dtype() == DType::F32 && is_on_cpu(&x.device())
 }
 
 /// Single-precision values in their order in memory.

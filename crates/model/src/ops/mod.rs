@@ -16,13 +16,14 @@ mod gelu;
 mod layer_norm;
 mod linear;
 mod max_pool;
+mod packing;
 mod resize;
 #[cfg(test)]
 mod tests;
 
 use burn::tensor::{Tensor, assert_shape};
 
-pub use attention::{MASKED, attend, attention_weights};
+pub use attention::{MASKED, Rows, attend, attention_weights};
 pub use batch_norm::{BatchNormed, batch_norm_train};
 pub use chunks::sum_in_chunks;
 pub use conv::{conv2d, conv2d_affine};
@@ -33,6 +34,7 @@ pub use gelu::gelu;
 pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use max_pool::max_pool_halve;
+pub use packing::Packing;
 pub use resize::resize_bilinear;
 
 /// Rows scaled to unit length, `x / max(|x|, 1e-12)`, as `torch.nn.functional.normalize`.

@@ -288,12 +288,13 @@ fn attention_agrees() {
         let padding: Vec<bool> = (0..b * t).map(|i| i % t > t / 2 + i / t).collect();
         let padding = Tensor::<2, Bool>::from_data(TensorData::new(padding, [b, t]), &device());
         for padding in [None, Some(padding)] {
+            let rows = Rows::Padded(padding.clone());
             let what = format!("{b}x{t}x{d}, {heads} heads, padded {}", padding.is_some());
             let inputs = || [1, 2, 3].map(|seed| numbers([1, b, t, d], seed));
             compare(
                 &what,
                 inputs(),
-                |[q, k, v]| attend(attention_weights(flat(q), flat(k), heads, padding.clone()), flat(v)).unsqueeze(),
+                |[q, k, v]| attend(attention_weights(flat(q), flat(k), heads, &rows), flat(v), &rows).unsqueeze(),
                 |[q, k, v]| {
                     let weights = attention::reference_weights(flat(q), flat(k), heads, padding.clone());
                     attention::reference_attend(weights, flat(v)).unsqueeze()
@@ -303,7 +304,7 @@ fn attention_agrees() {
             compare(
                 &what,
                 [q, k],
-                |[q, k]| attention_weights(flat(q), flat(k), heads, padding.clone()),
+                |[q, k]| attention_weights(flat(q), flat(k), heads, &rows),
                 |[q, k]| attention::reference_weights(flat(q), flat(k), heads, padding.clone()),
             );
         }
@@ -311,7 +312,41 @@ fn attention_agrees() {
     // A text that is all padding looks everywhere alike, and stays finite.
     let all = Tensor::<2, Bool>::from_data(TensorData::new(vec![true; 5], [1, 5]), &device());
     let x = flat(numbers([1, 1, 5, 4], 1));
-    assert_close("all padding", &values(&attention_weights(x.clone(), x, 2, Some(all))), &[0.2; 50]);
+    assert_close("all padding", &values(&attention_weights(x.clone(), x, 2, &Rows::Padded(Some(all)))), &[0.2; 50]);
+}
+
+/// Texts without their padding: what the padded ones have at tokens, value and gradient.
+#[test]
+fn packed_texts_are_the_padded_ones() {
+    let (b, t, d, heads) = (4, 9, 12, 3);
+    let lengths = [9, 1, 4, 6];
+    let padding: Vec<bool> = (0..b * t).map(|i| i % t >= lengths[i / t]).collect();
+    let padding = Tensor::<2, Bool>::from_data(TensorData::new(padding, [b, t]), &device());
+    let packing = Packing::of_padded(&padding).unwrap();
+    assert_eq!((packing.texts(), packing.rows(), packing.longest()), (4, 20, 9));
+    assert_eq!(packing.of(2), 10..14);
+    let ids = Tensor::<1, burn::tensor::Int>::arange(0..36, &device()).reshape([4, 9]);
+    let packed: Vec<i64> = packing.pack(&ids).into_data().iter::<i64>().collect();
+    assert_eq!(packed, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 18, 19, 20, 21, 27, 28, 29, 30, 31, 32]);
+    let positions: Vec<i64> = packing.positions(&device()).into_data().iter::<i64>().collect();
+    assert_eq!(positions[8..12], [8, 0, 0, 1]);
+    let places = packing.pack(&ids).reshape([20]);
+    let pack = |x: Tensor<4>| x.reshape([b * t, d]).select(0, places.clone()).reshape([1, 20, d]);
+    let shown = |x: Tensor<3>| x.mask_fill(padding.clone().reshape([b, t, 1]).expand([b, t, d]), 0.0).unsqueeze();
+    let rows = Rows::Packed(packing.clone());
+    let packed = |[q, k, v]: [Tensor<4>; 3]| {
+        let (q, k, v) = (pack(q), pack(k), pack(v));
+        shown(packing.unpack(attend(attention_weights(q, k, heads, &rows), v, &rows)))
+    };
+    compare("packed", [1, 2, 3].map(|seed| numbers([1, b, t, d], seed)), packed, |[q, k, v]| {
+        let weights = attention::reference_weights(flat(q), flat(k), heads, Some(padding.clone()));
+        shown(attention::reference_attend(weights, flat(v)))
+    });
+    // Not tokens first: such texts stay padded, and so does one without a token.
+    for odd in [vec![true, false], vec![false, true, false, true], vec![true, true]] {
+        let shape = [1, odd.len()];
+        assert!(Packing::of_padded(&Tensor::from_data(TensorData::new(odd, shape), &device())).is_none());
+    }
 }
 
 #[test]

@@ -5,17 +5,20 @@
 //!
 //! Shape letters: `B` batch, `T` tokens, `D` hidden size, `N` heads.
 
+use std::sync::Arc;
+
 use burn::module::Module;
 use burn::nn::{
     Dropout, DropoutConfig, Embedding, EmbeddingConfig, Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig,
 };
-use burn::tensor::{Bool, Device, Int, Tensor, assert_shape};
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData, assert_shape};
 use serde::{Deserialize, Serialize};
 
+use super::frozen::FrozenStates;
 use super::{TextFeatures, TextInput};
 use crate::Result;
 use crate::error::bad_config;
-use crate::ops::{MASKED, attend, attention_weights, dropout, gelu, layer_norm, linear};
+use crate::ops::{MASKED, Packing, Rows, attend, attention_weights, dropout, gelu, layer_norm, linear};
 
 /// Architecture of a [`Bert`]; field names are those of Hugging Face's `config.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -184,6 +187,7 @@ impl BertConfig {
             pooling: self.pooling,
             pooled_layers: self.pooled_layers.clone(),
             zero_positions: self.zero_positions,
+            states: None,
         }
     }
 
@@ -238,6 +242,8 @@ pub struct Bert {
     pooled_layers: Vec<usize>,
     #[module(skip)]
     zero_positions: bool,
+    #[module(skip)]
+    states: Option<Arc<FrozenStates>>,
 }
 
 #[derive(Module, Debug)]
@@ -307,43 +313,127 @@ impl Bert {
         let [b, t] = texts.input_ids.dims();
         assert_shape!(texts.padding, [b, t]);
         let frozen = frozen_layers.map_or(0, |n| n.min(self.encoder.layer.len()));
-        let mask = texts.padding.clone();
+        // Padding is left out where it can be, and where the vector of a text does not depend on it.
+        let packing = (self.pooling != Pooling::PaddedMean).then(|| Packing::of_padded(&texts.padding)).flatten();
+        let rows = packing.clone().map_or_else(|| Rows::Padded(Some(texts.padding.clone())), Rows::Packed);
+        let tokens = Tokens {
+            input_ids: packing
+                .as_ref()
+                .map_or_else(|| texts.input_ids.clone(), |packing| packing.pack(&texts.input_ids)),
+            positions: packing.as_ref().map(|packing| packing.positions(&texts.input_ids.device())),
+            padding: (self.pooling == Pooling::PaddedMean).then(|| texts.padding.clone()),
+        };
         let mut pooled = Vec::new();
         let mut keep = |number: usize, x: &Tensor<3>| {
             // A shallow network may name its last layer twice.
             let times = self.pooled_layers.iter().filter(|layer| **layer == number).count();
             pooled.extend(std::iter::repeat_n(x, times).cloned());
         };
-        let (mut x, mut attention) = if frozen_layers.is_some() && texts.input_ids.device().is_autodiff() {
-            let plain_mask = mask.clone().without_autodiff();
-            let mut x = self.embeddings.valid().forward(texts.input_ids.without_autodiff(), None, self.zero_positions);
+        let is_tracked = texts.input_ids.device().is_autodiff();
+        let kept = self.states.as_ref().zip(packing.as_ref()).filter(|_| self.may_keep(frozen));
+        let (mut x, mut attention) = if let Some((states, packing)) = kept {
+            let x = self.kept_states(states, packing, &texts.input_ids, frozen);
+            (if is_tracked { x.autodiff() } else { x }, None)
+        } else if frozen_layers.is_some() && is_tracked {
+            let plain = rows.clone().without_autodiff();
+            let mut x = self.embeddings.valid().forward(tokens.without_autodiff(), self.zero_positions);
             let mut last = None;
             for (layer, number) in self.encoder.layer[..frozen].iter().zip(1..) {
-                let (next, attention) = layer.valid().forward(x, &plain_mask);
+                let (next, attention) = layer.valid().forward(x, &plain);
                 (x, last) = (next, Some(attention.autodiff()));
                 keep(number, &x.clone().autodiff());
             }
             (x.autodiff(), last)
         } else {
-            // Elsewhere no gradient reaches padding.
-            let padding = (self.pooling == Pooling::PaddedMean).then(|| texts.padding.clone());
-            let mut x = self.embeddings.forward(texts.input_ids, padding, self.zero_positions);
+            let mut x = self.embeddings.forward(tokens, self.zero_positions);
             let mut last = None;
             for (layer, number) in self.encoder.layer[..frozen].iter().zip(1..) {
-                let (next, attention) = layer.forward(x, &mask);
+                let (next, attention) = layer.forward(x, &rows);
                 (x, last) = (next, Some(attention));
                 keep(number, &x);
             }
             (x, last)
         };
         for (layer, number) in self.encoder.layer[frozen..].iter().zip(frozen + 1..) {
-            let (next, weights) = layer.forward(x, &mask);
+            let (next, weights) = layer.forward(x, &rows);
             (x, attention) = (next, Some(weights));
             keep(number, &x);
         }
         let Some(attention) = attention else { panic!("a checked configuration has a layer") };
-        let mean = mean_of(pooled).unwrap_or_else(|| x.clone());
+        let padded = |x: Tensor<3>| match &packing {
+            Some(packing) => unpacked(packing, x, t),
+            None => x,
+        };
+        let x = padded(x);
+        let mean = mean_of(pooled).map_or_else(|| x.clone(), padded);
+        let attention = wider(attention, t);
         TextFeatures { global: self.pooling.pool(mean, texts.padding), tokens: x, attention }
+    }
+
+    /// Keeps what the frozen layers return for a text; their weights must stay what they are from then on.
+    #[must_use]
+    pub fn keeping(self, states: Arc<FrozenStates>) -> Self {
+        Self { states: Some(states), ..self }
+    }
+
+    /// Whether all that is needed of the first `frozen` layers is what the last of them returns.
+    fn may_keep(&self, frozen: usize) -> bool {
+        (1..self.encoder.layer.len()).contains(&frozen) && self.pooled_layers.iter().all(|layer| *layer > frozen)
+    }
+
+    /// What the first `frozen` layers return, `[1, M, D]`, on the plain device.
+    fn kept_states(&self, states: &FrozenStates, packing: &Packing, ids: &Tensor<2, Int>, frozen: usize) -> Tensor<3> {
+        let device = ids.device().without_autodiff();
+        let packed: Vec<u32> = packing.pack(ids).into_data().iter::<u32>().collect();
+        let mut all = Vec::new();
+        for text in 0..packing.texts() {
+            let ids = &packed[packing.of(text)];
+            all.extend_from_slice(&states.of(ids, || self.frozen_states(ids, frozen, &device)));
+        }
+        let width = all.len() / packing.rows().max(1);
+        Tensor::from_data(TensorData::new(all, [1, packing.rows(), width]), &device)
+    }
+
+    /// What the first `frozen` layers return for one text.
+    fn frozen_states(&self, ids: &[u32], frozen: usize, device: &Device) -> Vec<f32> {
+        let values: Vec<i64> = ids.iter().map(|id| i64::from(*id)).collect();
+        let input_ids = Tensor::from_data(TensorData::new(values, [1, ids.len()]), device);
+        let tokens = Tokens { input_ids, positions: None, padding: None };
+        let x = self.embeddings.valid().forward(tokens, self.zero_positions);
+        let rows = Rows::Padded(None);
+        let layers = self.encoder.layer[..frozen].iter();
+        layers.fold(x, |x, layer| layer.valid().forward(x, &rows).0).into_data().iter::<f32>().collect()
+    }
+}
+
+/// Packed rows as `[B, T, D]` with `T` of the batch, which may be padded beyond its longest text.
+fn unpacked(packing: &Packing, x: Tensor<3>, t: usize) -> Tensor<3> {
+    let x = packing.unpack(x);
+    let [b, longest, d] = x.dims();
+    if longest == t { x } else { Tensor::cat(vec![x.clone(), Tensor::zeros([b, t - longest, d], &x.device())], 1) }
+}
+
+/// Attention with as many rows and columns as the batch has tokens.
+fn wider(attention: Tensor<4>, t: usize) -> Tensor<4> {
+    let [_, _, longest, _] = attention.dims();
+    if longest == t { attention } else { attention.pad((0, t - longest, 0, t - longest), 0.0) }
+}
+
+/// Tokens to embed.
+struct Tokens {
+    /// `[B, T]`, or packed as `[1, M]`.
+    input_ids: Tensor<2, Int>,
+    /// The place of each in its text, where they are packed.
+    positions: Option<Tensor<2, Int>>,
+    /// True where no gradient may reach the word.
+    padding: Option<Tensor<2, Bool>>,
+}
+
+impl Tokens {
+    /// The same on the plain device, where there are no gradients.
+    fn without_autodiff(self) -> Self {
+        let positions = self.positions.map(Tensor::without_autodiff);
+        Self { input_ids: self.input_ids.without_autodiff(), positions, padding: None }
     }
 }
 
@@ -355,11 +445,13 @@ fn mean_of(tensors: Vec<Tensor<3>>) -> Option<Tensor<3>> {
 
 impl BertEmbeddings {
     /// `[B, T]` to `[B, T, D]`; where `padding` is true the word has no gradient, as transformers' `padding_idx` has it.
-    fn forward(&self, input_ids: Tensor<2, Int>, padding: Option<Tensor<2, Bool>>, zero_positions: bool) -> Tensor<3> {
+    fn forward(&self, tokens: Tokens, zero_positions: bool) -> Tensor<3> {
+        let Tokens { input_ids, positions, padding } = tokens;
         let [b, t] = input_ids.dims();
         let device = input_ids.device();
         let last = if zero_positions { 1 } else { i64::try_from(t).unwrap_or(i64::MAX) };
-        let positions = Tensor::<1, Int>::arange(0..last, &device).unsqueeze();
+        let in_a_row = || Tensor::<1, Int>::arange(0..last, &device).unsqueeze();
+        let positions = positions.filter(|_| !zero_positions).unwrap_or_else(in_a_row);
         let mut words = self.word_embeddings.forward(input_ids);
         let [_, _, d] = words.dims();
         if let Some(padding) = padding {
@@ -375,9 +467,9 @@ impl BertEmbeddings {
 }
 
 impl BertLayer {
-    /// `[B, T, D]` to `[B, T, D]` and its attention, `[B, N, T, T]`; `mask`: `[B, T]`, true at padding.
-    fn forward(&self, x: Tensor<3>, mask: &Tensor<2, Bool>) -> (Tensor<3>, Tensor<4>) {
-        let (context, attention) = self.attention.self_attention.forward(x.clone(), mask);
+    /// Rows to rows and their attention, `[B, N, T, T]`.
+    fn forward(&self, x: Tensor<3>, rows: &Rows) -> (Tensor<3>, Tensor<4>) {
+        let (context, attention) = self.attention.self_attention.forward(x.clone(), rows);
         let x = self.attention.output.forward(context, x);
         let inner = gelu(linear(&self.intermediate.dense, x.clone()));
         (self.output.forward(inner, x), attention)
@@ -385,10 +477,10 @@ impl BertLayer {
 }
 
 impl SelfAttention {
-    fn forward(&self, x: Tensor<3>, mask: &Tensor<2, Bool>) -> (Tensor<3>, Tensor<4>) {
+    fn forward(&self, x: Tensor<3>, rows: &Rows) -> (Tensor<3>, Tensor<4>) {
         let (query, key) = (linear(&self.query, x.clone()), linear(&self.key, x.clone()));
-        let weights = attention_weights(query, key, self.num_heads, Some(mask.clone())); // [B, N, T, T]
-        let context = attend(dropout(&self.dropout, weights.clone()), linear(&self.value, x));
+        let weights = attention_weights(query, key, self.num_heads, rows); // [B, N, T, T]
+        let context = attend(dropout(&self.dropout, weights.clone()), linear(&self.value, x), rows);
         (context, weights)
     }
 }

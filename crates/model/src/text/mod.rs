@@ -1,7 +1,10 @@
 //! Text encoders.
 
 pub mod bert;
+pub mod frozen;
 pub mod words;
+
+use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::{Bool, Device, Int, Tensor};
@@ -9,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use bert::{Bert, BertConfig};
+use frozen::FrozenStates;
 
 /// Texts as token ids, padded to the longest of the batch.
 #[derive(Debug, Clone)]
@@ -86,6 +90,14 @@ pub enum TextEncoder {
 }
 
 impl TextEncoder {
+    /// Keeps what the frozen layers return; their weights must stay what they are from then on.
+    #[must_use]
+    pub fn keeping(self, states: Arc<FrozenStates>) -> Self {
+        match self {
+            Self::Bert(encoder) => Self::Bert(encoder.keeping(states)),
+        }
+    }
+
     /// Features of a batch of texts; the embeddings and the first `frozen_layers` layers record no graph.
     ///
     /// # Shapes

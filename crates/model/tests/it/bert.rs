@@ -1,8 +1,11 @@
 //! BERT against transformers: `scripts/golden/bert.py`.
 
+use std::sync::Arc;
+
 use burn::module::Module;
 use burn::tensor::{Device, Gradients, Tensor};
 use model::text::bert::{Bert, BertConfig};
+use model::text::frozen::FrozenStates;
 use model::text::{TextFeatures, TextInput};
 use model::weights::TensorMap;
 
@@ -87,6 +90,43 @@ fn below_the_frozen_boundary_there_are_no_gradients() {
     assert_features(&golden, &features);
     let grads = gradients(backward(&golden, &features), &model);
     assert_all_close("gradients", &grads, &frozen.under("grad."), STACK);
+}
+
+/// Kept or computed, the first time and the second, values and gradients are those of transformers; kept ones are the same bits.
+#[test]
+fn frozen_states_can_be_kept() {
+    let (golden, model) = load(0.0);
+    let frozen = Golden::read("bert_frozen");
+    let layers: usize = frozen.0.metadata_json("frozen_layers").unwrap();
+    let states = Arc::new(FrozenStates::in_memory(1 << 20));
+    let model = model.keeping(Arc::clone(&states));
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let features = model.forward(input(&golden, &device().autodiff()), Some(layers));
+        assert_features(&golden, &features);
+        seen.push(host(features.global.clone()).data);
+        let grads = gradients(backward(&golden, &features), &model);
+        assert_all_close("gradients", &grads, &frozen.under("grad."), STACK);
+        // On the plain device, too.
+        assert_features(&golden, &model.forward(input(&golden, &device()), Some(layers)));
+    }
+    assert_eq!(seen[0], seen[1]);
+    let (texts, bytes) = states.size();
+    assert!(texts > 0 && bytes > 0, "nothing was kept");
+    // What is kept of a text does not depend on the texts beside it.
+    let alone = |ids: TextInput, row: usize| TextInput {
+        input_ids: ids.input_ids.narrow(0, row, 1),
+        padding: ids.padding.narrow(0, row, 1),
+    };
+    let (_, fresh) = load(0.0);
+    let fresh = fresh.keeping(Arc::new(FrozenStates::in_memory(1 << 20)));
+    for row in 0..input(&golden, &device()).input_ids.dims()[0] {
+        let input = || alone(input(&golden, &device()), row);
+        assert_eq!(
+            host(model.forward(input(), Some(layers)).tokens).data,
+            host(fresh.forward(input(), Some(layers)).tokens).data
+        );
+    }
 }
 
 #[test]

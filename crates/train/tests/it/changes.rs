@@ -35,12 +35,14 @@ const REFUSED: [&str; 23] = [
     "eval.probe.lr=0.5",
 ];
 /// Settings that are free.
-const FREE: [&str; 8] = [
+const FREE: [&str; 10] = [
     "run.log_every=7",
     "run.save_every=7",
     "run.keep_every=7",
     "data.num_workers=0",
     "data.cache_mib=1",
+    "data.text_cache_mib=1",
+    "data.text_cache=elsewhere",
     "eval.batch_size=7",
     "eval.ks=[3]",
     "eval.resamples=7",
