@@ -16,9 +16,12 @@ enum Kind {
     Wgpu,
     Cpu,
     NdArray,
+    /// The CPU without the bodies that [`model::ops`] has for it: only where it is asked for, to compare.
+    CpuPlain,
 }
 
-const KINDS: [Kind; 5] = [Kind::Cuda, Kind::Vulkan, Kind::Wgpu, Kind::Cpu, Kind::NdArray];
+/// Those that are offered, and then those that are not.
+const KINDS: [Kind; 6] = [Kind::Cuda, Kind::Vulkan, Kind::Wgpu, Kind::Cpu, Kind::NdArray, Kind::CpuPlain];
 
 impl Kind {
     fn name(self) -> &'static str {
@@ -28,12 +31,18 @@ impl Kind {
             Self::Wgpu => "wgpu",
             Self::Cpu => "cpu",
             Self::NdArray => "ndarray",
+            Self::CpuPlain => "cpu-plain",
         }
     }
 
     /// The cargo feature that brings it.
     fn feature(self) -> &'static str {
-        if self == Self::Cpu { "flex" } else { self.name() }
+        if matches!(self, Self::Cpu | Self::CpuPlain) { "flex" } else { self.name() }
+    }
+
+    /// Whether `auto` may take it and messages name it.
+    fn is_offered(self) -> bool {
+        self.is_compiled() && self != Self::CpuPlain
     }
 
     fn is_compiled(self) -> bool {
@@ -41,7 +50,7 @@ impl Kind {
             Self::Cuda => cfg!(feature = "cuda"),
             Self::Vulkan => cfg!(feature = "vulkan"),
             Self::Wgpu => cfg!(feature = "wgpu"),
-            Self::Cpu => cfg!(feature = "flex"),
+            Self::Cpu | Self::CpuPlain => cfg!(feature = "flex"),
             Self::NdArray => cfg!(feature = "ndarray"),
         }
     }
@@ -60,7 +69,7 @@ impl Kind {
             #[cfg(feature = "wgpu")]
             Self::Wgpu => Some(Device::wgpu(adapter(index))),
             #[cfg(feature = "flex")]
-            Self::Cpu => Some(Device::flex()),
+            Self::Cpu | Self::CpuPlain => Some(Device::flex()),
             #[cfg(feature = "ndarray")]
             Self::NdArray => Some(Device::ndarray()),
             #[cfg_attr(
@@ -117,7 +126,7 @@ impl FromStr for DeviceSpec {
             None => (text, None),
         };
         let kind = KINDS.into_iter().find(|kind| kind.name() == name).ok_or_else(unknown)?;
-        if index.is_some() && matches!(kind, Kind::Cpu | Kind::NdArray) {
+        if index.is_some() && matches!(kind, Kind::Cpu | Kind::CpuPlain | Kind::NdArray) {
             return Err(unknown());
         }
         Ok(Self::Named { kind, index })
@@ -126,7 +135,7 @@ impl FromStr for DeviceSpec {
 
 /// Names of the backends compiled into this program, in the order in which `auto` tries them.
 pub fn compiled() -> Vec<&'static str> {
-    KINDS.into_iter().filter(|kind| kind.is_compiled()).map(Kind::name).collect()
+    KINDS.into_iter().filter(|kind| kind.is_offered()).map(Kind::name).collect()
 }
 
 fn problem(requested: &str, why: DeviceProblem) -> EngineError {
@@ -154,7 +163,7 @@ impl DeviceSpec {
             }
             Self::Auto => {
                 let mut last = DeviceProblem::NotCompiled { feature: "flex" };
-                for kind in KINDS.into_iter().filter(|kind| kind.is_compiled()) {
+                for kind in KINDS.into_iter().filter(|kind| kind.is_offered()) {
                     match open(kind, None, &probe) {
                         Ok(device) => return Ok((device, kind.name().to_owned())),
                         Err(why) => last = why,
@@ -171,6 +180,9 @@ fn open(kind: Kind, index: Option<usize>, probe: &impl Fn(&Device) -> f32) -> Re
     let Some(device) = kind.device(index) else {
         return Err(DeviceProblem::NotCompiled { feature: kind.feature() });
     };
+    if kind == Kind::CpuPlain {
+        model::ops::set_fused(false);
+    }
     let found = quietly(|| probe(&device)).map_err(|reason| DeviceProblem::Driver { reason })?;
     // Small whole numbers: exact in single precision, in any order.
     if found == PROBED {

@@ -74,7 +74,7 @@ struct ExportArgs {
     /// Prints JSON instead of lines.
     #[arg(long)]
     json: bool,
-    /// auto, cpu, cuda[:n], wgpu[:n], vulkan[:n] or ndarray, among those compiled in.
+    /// auto, cpu, cuda[:n], wgpu[:n], vulkan[:n] or ndarray, among those compiled in; cpu-plain is the CPU without fused operations.
     #[arg(long, default_value = "auto", env = "ROENTGEN_DEVICE")]
     device: String,
 }
@@ -92,7 +92,7 @@ struct Common {
     /// Resamples of an interval.
     #[arg(long, default_value_t = 1000)]
     resamples: usize,
-    /// auto, cpu, cuda[:n], wgpu[:n], vulkan[:n] or ndarray, among those compiled in.
+    /// auto, cpu, cuda[:n], wgpu[:n], vulkan[:n] or ndarray, among those compiled in; cpu-plain is the CPU without fused operations.
     #[arg(long, default_value = "auto", env = "ROENTGEN_DEVICE")]
     device: String,
     #[command(flatten)]

@@ -36,7 +36,7 @@ pub struct Args {
     /// Run folder; default: the next free runs/RECIPE-N.
     #[arg(long, env = "ROENTGEN_OUT")]
     out: Option<PathBuf>,
-    /// auto, cpu, cuda[:n], wgpu[:n], vulkan[:n] or ndarray, among those compiled in.
+    /// auto, cpu, cuda[:n], wgpu[:n], vulkan[:n] or ndarray, among those compiled in; cpu-plain is the CPU without fused operations.
     #[arg(long, default_value = "auto", env = "ROENTGEN_DEVICE")]
     device: String,
     /// Optimizer updates, in place of the recipe's run.steps.

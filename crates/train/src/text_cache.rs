@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use burn::module::Module as _;
 use data::error::DataError;
 use data::fsx;
 use model::DualEncoder;
@@ -27,6 +28,8 @@ pub(crate) fn keep_states(recipe: &Recipe, mut model: DualEncoder) -> Result<Dua
         None => FrozenStates::in_memory(limit),
         Some(folder) => {
             fsx::create_private_dir(folder)?;
+            // Random weights are drawn where they are first looked at, and the image tower's come first.
+            let _ = model.image_encoder.valid();
             let path = folder.join(format!("{}.states", digest(&model, layers)));
             FrozenStates::in_file(&path, limit).map_err(|source| unusable(&path, source))?
         }

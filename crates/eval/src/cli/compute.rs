@@ -16,7 +16,7 @@ pub(super) struct Compute {
     /// Images or texts encoded at once; changes speed and memory, not figures.
     #[arg(long, default_value_t = 32)]
     batch_size: usize,
-    /// auto, cpu, cuda[:n], wgpu[:n], vulkan[:n] or ndarray, among those compiled in.
+    /// auto, cpu, cuda[:n], wgpu[:n], vulkan[:n] or ndarray, among those compiled in; cpu-plain is the CPU without fused operations.
     #[arg(long, default_value = "auto", env = "ROENTGEN_DEVICE")]
     device: String,
     /// auto, plain or bars.

@@ -273,6 +273,51 @@ fn masked(dy: &FlexTensor, y: &[f32], channels: usize) -> FlexTensor {
     tensor(d, dy.layout().shape().clone())
 }
 
+/// The gradient of the input from sums over the batch of the gradient and of its products with what was normalised.
+#[expect(unsafe_code, reason = "memory that is not cleared")]
+#[expect(clippy::cast_possible_truncation, reason = "the last step of a computation in double precision")]
+fn input_gradient(
+    [from, x, y]: [&[f32]; 3],
+    all_pass: bool,
+    map: &Map,
+    norm: &Norm,
+    [sum, product]: [&[f64]; 2],
+) -> Vec<f32> {
+    let (c, n) = (map.channels, map.places() as f64);
+    // As a function of the gradient and the input: `a d + b (x - mean) + e` for each channel.
+    let channels = norm.inverse.iter().zip(&norm.weight).zip(sum.iter().zip(product));
+    let factors: Vec<[f32; 3]> = channels
+        .map(|((inverse, weight), (sum, product))| {
+            let (inverse, weight) = (f64::from(*inverse), f64::from(*weight));
+            let a = weight * inverse;
+            [a as f32, (-a * inverse * inverse * product / n) as f32, (-a * sum / n) as f32]
+        })
+        .collect();
+    let [a, b, e] = [0, 1, 2].map(|i| factors.iter().map(|factor| factor[i]).collect::<Vec<f32>>());
+    // SAFETY: rows cover the map, and each is written whole.
+    unsafe {
+        filled(map.len(), |dx| {
+            for_rows(dx, c, |first, dx| {
+                let at = first * c..first * c + dx.len();
+                let rows =
+                    from[at.clone()].chunks_exact(c).zip(x[at.clone()].chunks_exact(c)).zip(y[at].chunks_exact(c));
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        for (dx, ((d, x), y)) in dx.chunks_exact_mut(c).zip(rows) {
+                            let row = dx.iter_mut().zip(d).zip(x).zip(y).zip(&norm.mean).zip(&a).zip(&b).zip(&e);
+                            for (((((((dx, d), x), y), mean), a), b), e) in row {
+                                let d = if all_pass || *y > 0.0 { *d } else { 0.0 };
+                                *dx = a * d + b * (x - mean) + e;
+                            }
+                        }
+                    },
+                );
+            });
+        })
+    }
+}
+
 struct Found {
     x: FlexTensor,
     weight: FlexTensor,
@@ -282,7 +327,6 @@ struct Found {
 
 /// Gradients: with `d` the gradient before the rectifier, `n` places and `z = (x - mean) / deviation`, that of the input is
 /// `weight / deviation (d - sum(d) / n - z sum(d z) / n)`, of the weight `sum(d z)`, of the bias `sum(d)`.
-#[expect(unsafe_code, reason = "memory that is not cleared")]
 #[expect(clippy::cast_possible_truncation, reason = "the last step of a computation in double precision")]
 fn backward(
     x: &FlexTensor,
@@ -292,7 +336,7 @@ fn backward(
     wants_shortcut: bool,
 ) -> Found {
     let map = Map::of(x);
-    let (c, n) = (map.channels, map.places() as f64);
+    let c = map.channels;
     let x = channels_last(x);
     let x = values(&x);
     let y = rectified.map(channels_last);
@@ -302,79 +346,30 @@ fn backward(
         Some(y) if wants_shortcut => masked(&dy, y, c),
         _ => dy,
     };
-    let mask = if wants_shortcut { None } else { y };
     let from = values(&d);
+    // Where the rectifier stopped a value there is no gradient; without one, and where `d` says so already, all pass.
+    let (all_pass, y) = match y {
+        Some(y) if !wants_shortcut => (false, y),
+        _ => (true, from),
+    };
     let [sum, product] = sums(map.places(), c, |rows, [sum, product]| {
         let at = rows.start * c..rows.end * c;
-        let (d, x) = (&from[at.clone()], &x[at.clone()]);
+        let rows = from[at.clone()].chunks_exact(c).zip(x[at.clone()].chunks_exact(c)).zip(y[at].chunks_exact(c));
         vectorised(
             #[inline(always)]
-            || match mask {
-                None => {
-                    for (d, x) in d.chunks_exact(c).zip(x.chunks_exact(c)) {
-                        let sums = sum.iter_mut().zip(product.iter_mut());
-                        for ((((sum, product), d), x), mean) in sums.zip(d).zip(x).zip(&norm.mean) {
-                            *sum += d;
-                            *product += d * (x - mean);
-                        }
-                    }
-                }
-                Some(y) => {
-                    for ((d, x), y) in d.chunks_exact(c).zip(x.chunks_exact(c)).zip(y[at].chunks_exact(c)) {
-                        let sums = sum.iter_mut().zip(product.iter_mut());
-                        for (((((sum, product), d), x), mean), y) in sums.zip(d).zip(x).zip(&norm.mean).zip(y) {
-                            let d = if *y > 0.0 { *d } else { 0.0 };
-                            *sum += d;
-                            *product += d * (x - mean);
-                        }
+            || {
+                for ((d, x), y) in rows {
+                    let sums = sum.iter_mut().zip(product.iter_mut());
+                    for (((((sum, product), d), x), y), mean) in sums.zip(d).zip(x).zip(y).zip(&norm.mean) {
+                        let d = if all_pass || *y > 0.0 { *d } else { 0.0 };
+                        *sum += d;
+                        *product += d * (x - mean);
                     }
                 }
             },
         );
     });
-    // As a function of the gradient and the input: `a d + b (x - mean) + e` for each channel.
-    let channels = norm.inverse.iter().zip(&norm.weight).zip(sum.iter().zip(&product));
-    let factors: Vec<[f32; 3]> = channels
-        .map(|((inverse, weight), (sum, product))| {
-            let (inverse, weight) = (f64::from(*inverse), f64::from(*weight));
-            let a = weight * inverse;
-            [a as f32, (-a * inverse * inverse * product / n) as f32, (-a * sum / n) as f32]
-        })
-        .collect();
-    let mean = &norm.mean;
-    let [a, b, e] = [0, 1, 2].map(|i| factors.iter().map(|factor| factor[i]).collect::<Vec<f32>>());
-    // SAFETY: rows cover the map, and each is written whole.
-    let dx = unsafe {
-        filled(map.len(), |dx| {
-            for_rows(dx, c, |first, dx| {
-                let at = first * c..first * c + dx.len();
-                let (d, x) = (&from[at.clone()], &x[at.clone()]);
-                vectorised(
-                    #[inline(always)]
-                    || match mask {
-                        None => {
-                            for ((dx, d), x) in dx.chunks_exact_mut(c).zip(d.chunks_exact(c)).zip(x.chunks_exact(c)) {
-                                let row = dx.iter_mut().zip(d).zip(x).zip(mean).zip(&a).zip(&b).zip(&e);
-                                for ((((((dx, d), x), mean), a), b), e) in row {
-                                    *dx = a * d + b * (x - mean) + e;
-                                }
-                            }
-                        }
-                        Some(y) => {
-                            let rows = dx.chunks_exact_mut(c).zip(d.chunks_exact(c)).zip(x.chunks_exact(c));
-                            for (((dx, d), x), y) in rows.zip(y[at].chunks_exact(c)) {
-                                let row = dx.iter_mut().zip(d).zip(x).zip(y).zip(mean).zip(&a).zip(&b).zip(&e);
-                                for (((((((dx, d), x), y), mean), a), b), e) in row {
-                                    let d = if *y > 0.0 { *d } else { 0.0 };
-                                    *dx = a * d + b * (x - mean) + e;
-                                }
-                            }
-                        }
-                    },
-                );
-            });
-        })
-    };
+    let dx = input_gradient([from, x, y], all_pass, &map, norm, [&sum, &product]);
     let of_weight = product.iter().zip(&norm.inverse).map(|(product, inverse)| (product * f64::from(*inverse)) as f32);
     let of_bias = sum.iter().map(|sum| *sum as f32);
     let shortcut = wants_shortcut.then(|| {

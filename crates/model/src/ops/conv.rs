@@ -14,7 +14,9 @@ use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
 use super::channels_last::{Map, as_map, channels_last};
-use super::cpu::{By, Matrix, filled, for_rows, is_fused, matmul, tensor, values, vectorised, with_scratch};
+use super::cpu::{
+    By, Matrix, filled, for_rows, is_fused, matmul, matmul_by_row, tensor, values, vectorised, with_scratch,
+};
 
 /// A convolution without bias.
 ///
@@ -336,9 +338,7 @@ fn correlate(x: &[f32], weight: &[f32], windows: &Windows, after: Option<&After<
         filled(windows.out.len(), |out| {
             out.par_chunks_mut(tile * n).enumerate().for_each(|(i, out)| {
                 let (first, rows) = (i * tile, out.len() / n);
-                windows.with_rows(x, first, rows, |rows_of_x| {
-                    matmul(out, n, Matrix::new(rows_of_x, rows, len), weight, 1.0, false, By::Caller);
-                });
+                windows.with_rows(x, first, rows, |rows_of_x| matmul_by_row(out, rows_of_x, weight, false, By::Caller));
                 if let Some(after) = after {
                     after.apply(first, out);
                 }

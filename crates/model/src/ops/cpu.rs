@@ -229,6 +229,26 @@ impl<'a> Matrix<'a> {
     }
 }
 
+/// [`matmul`] whose rows have the same bits however many there are: what an image or a text gets does not depend on how many
+/// others are computed with it. The library adds in another order where a product is small, so that small ones get more rows.
+///
+/// `rows` and `out` are row-major with as many rows; columns of `b` are those of `out`.
+pub(super) fn matmul_by_row(out: &mut [f32], rows: &[f32], b: Matrix<'_>, add: bool, by: By) {
+    let [k, n] = b.shape;
+    let m = out.len() / n.max(1);
+    // Above 64 rows, and 256 values of the result, the order is that of large products.
+    let enough = 65.max(256 / n.max(1) + 1);
+    if m >= enough || m == 0 {
+        return matmul(out, n, Matrix::new(rows, m, k), b, 1.0, add, by);
+    }
+    let mut more = vec![0.0; enough * (k + n)];
+    let (more_rows, more_out) = more.split_at_mut(enough * k);
+    more_rows[..rows.len()].copy_from_slice(rows);
+    more_out[..out.len()].copy_from_slice(out);
+    matmul(more_out, n, Matrix::new(more_rows, enough, k), b, 1.0, add, by);
+    out.copy_from_slice(&more_out[..out.len()]);
+}
+
 /// Who multiplies.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum By {
@@ -288,7 +308,6 @@ pub(super) fn matmul(out: &mut [f32], stride: usize, a: Matrix<'_>, b: Matrix<'_
 
 /// The exponential to within a few units of the last place, in instructions that vectorise (Cephes); 0 below -87.
 #[inline(always)]
-#[allow(clippy::inline_always, reason = "a loop to be vectorised")]
 pub(super) fn exp(x: f32) -> f32 {
     /// Adding it rounds to whole numbers, which then stand in the last bits.
     const ROUND: f32 = 12_582_912.0;

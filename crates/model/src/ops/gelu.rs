@@ -92,7 +92,7 @@ fn map(x: &FlexTensor, other: Option<&FlexTensor>, of: impl Fn(f32, f32) -> f32 
 
 /// The normal distribution function.
 #[inline(always)]
-#[allow(clippy::inline_always, reason = "a loop to be vectorised")]
+#[expect(clippy::inline_always, reason = "a loop to be vectorised")]
 fn phi(x: f32) -> f32 {
     0.5 + 0.5 * erf(x * std::f32::consts::FRAC_1_SQRT_2)
 }
@@ -100,7 +100,6 @@ fn phi(x: f32) -> f32 {
 /// The error function as a quotient of polynomials, within 4e-7 everywhere; a rational minimax approximation on -4 to 4, beyond
 /// which it is 1 or -1 in single precision.
 #[inline(always)]
-#[allow(clippy::inline_always, reason = "a loop to be vectorised")]
 fn erf(x: f32) -> f32 {
     const P: [f32; 7] = [
         -2.726_142_3e-10,

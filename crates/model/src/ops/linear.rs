@@ -10,7 +10,7 @@ use burn::nn::Linear;
 use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
 
-use super::cpu::{By, Matrix, filled, for_rows, is_fused, matmul, sums, tensor, values, vectorised};
+use super::cpu::{By, Matrix, filled, for_rows, is_fused, matmul, matmul_by_row, sums, tensor, values, vectorised};
 
 /// A linear layer on the last axis.
 ///
@@ -105,7 +105,7 @@ fn forward(x: &FlexTensor, weight: &FlexTensor, bias: &FlexTensor) -> FlexTensor
                     y.copy_from_slice(bias);
                 }
             });
-            matmul(y, n, matrix(x), matrix(weight), 1.0, true, By::All);
+            matmul_by_row(y, values(x), matrix(weight), true, By::All);
         })
     };
     tensor(y, with_width(x, n))

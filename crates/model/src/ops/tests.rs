@@ -395,6 +395,33 @@ fn the_number_of_threads_changes_no_bit() {
     assert!(run(1) == run(3));
 }
 
+/// An image gets the same bits alone and among others, in maps down to a single place.
+#[test]
+fn an_image_does_not_depend_on_those_beside_it() {
+    for [c, o, side, k, stride] in
+        [[8, 70, 1, 3, 1], [40, 16, 2, 1, 1], [3, 20, 17, 7, 2], [24, 80, 14, 3, 1], [80, 24, 7, 3, 2]]
+    {
+        let x = numbers([9, c, side, side], 1).without_autodiff();
+        let weight = numbers([o, c, k, k], 2).without_autodiff();
+        let all = values(&conv2d(x.clone(), weight.clone(), stride, k / 2));
+        for count in [1, 2, 5] {
+            let some = values(&conv2d(x.clone().narrow(0, 3, count), weight.clone(), stride, k / 2));
+            let start = all.len() / 9 * 3;
+            assert!(some == all[start..start + some.len()], "{count} of [{c}, {side}, {side}] to {o}, kernel {k}");
+        }
+    }
+    // A text among others, as linear layers see it.
+    for (inner, outer) in [(16, 5), (768, 40), (600, 1), (96, 200)] {
+        let layer = LinearConfig::new(inner, outer).init(&device().without_autodiff());
+        let x = flat(numbers([1, 1, 300, inner], 1)).without_autodiff();
+        let all = values(&linear(&layer, x.clone()));
+        for count in [1, 3, 20, 70] {
+            let some = values(&linear(&layer, x.clone().narrow(1, 11, count)));
+            assert!(some == all[11 * outer..(11 + count) * outer], "{count} rows of {inner} to {outer}");
+        }
+    }
+}
+
 #[test]
 fn bodies_for_the_cpu_can_be_turned_off() {
     let x = numbers([2, 3, 6, 6], 1);

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests on inputs of their own")]
 
+mod bodies;
 mod canary;
 mod changes;
 mod cli;
