@@ -18,6 +18,8 @@ const SETTINGS: [(&str, &[&str]); 10] = [
             "model.image.local_stage=3",
             "model.image.local_position=true",
             "model.frozen_text_layers=1",
+            "data.text_cache_mib=1",
+            "data.text_cache=states",
             "model.projection={kind = \"mlp\", hidden_size = 8}",
             "init.checkpoint=a",
             "init.image=b",
