@@ -7,7 +7,7 @@ use burn::tensor::activation::relu;
 use burn::tensor::module::batch_norm;
 use burn::tensor::{Device, Tensor};
 
-use crate::ops::{Shortcut, batch_norm_train, conv2d, conv2d_affine, gelu, linear};
+use crate::ops::{batch_norm_train, conv2d, conv2d_affine, gelu, linear};
 
 /// A convolution without bias, kernel `k` (odd), padding `k / 2`, initialised as torchvision does (Kaiming normal, fan
 /// out, gain of a rectifier).
@@ -85,14 +85,14 @@ impl BatchNorm2d {
     }
 
     /// Normalises, adds a shortcut, rectifies.
-    fn forward_with(&self, x: Tensor<4>, shortcut: Option<Shortcut>, rectify: bool) -> Tensor<4> {
+    fn forward_with(&self, x: Tensor<4>, shortcut: Option<Tensor<4>>, rectify: bool) -> Tensor<4> {
         let [b, c, h, w] = x.dims();
         let [weight, bias] = self.affine(c, &x.device());
         if !self.trains(&x) {
             let (mean, var) = (self.running_mean.value_sync(), self.running_var.value_sync());
             let y = batch_norm(x, weight, bias, mean, var, EPSILON);
             let y = match shortcut {
-                Some(shortcut) => y + shortcut.into_map(),
+                Some(shortcut) => y + shortcut,
                 None => y,
             };
             return if rectify { relu(y) } else { y };
@@ -117,7 +117,7 @@ pub fn conv_norm(
     conv: &Conv2d,
     bn: &BatchNorm2d,
     x: Tensor<4>,
-    shortcut: Option<Shortcut>,
+    shortcut: Option<Tensor<4>>,
     rectify: bool,
 ) -> Tensor<4> {
     let weight = conv.weight.val();
@@ -130,7 +130,7 @@ pub fn conv_norm(
     let [weight_bn, bias] = bn.affine(out, &x.device());
     let scale = weight_bn / bn.running_var.value_sync().add_scalar(EPSILON).sqrt();
     let shift = bias - bn.running_mean.value_sync() * scale.clone();
-    conv2d_affine(x, weight, [stride, k / 2], [scale, shift], shortcut.map(Shortcut::into_map), rectify)
+    conv2d_affine(x, weight, [stride, k / 2], [scale, shift], shortcut, rectify)
 }
 
 /// How transformers begin: normal with a deviation of 0.02, as in timm.

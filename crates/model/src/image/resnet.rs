@@ -256,9 +256,10 @@ impl Block {
     }
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let (x, shortcut) = match &self.downsample {
-            Some((conv, bn)) => (x.clone(), conv_norm(conv, bn, x, None, false).into()),
-            None => fork(x),
+        let (x, around) = fork(x);
+        let shortcut = match &self.downsample {
+            Some((conv, bn)) => conv_norm(conv, bn, around, None, false),
+            None => around,
         };
         let y = conv_norm(&self.conv1, &self.bn1, x, None, true);
         let (Some(conv3), Some(bn3)) = (&self.conv3, &self.bn3) else {

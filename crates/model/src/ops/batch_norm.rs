@@ -13,7 +13,6 @@ use burn_flex::FlexTensor;
 
 use super::channels_last::{Map, as_map, channels_last};
 use super::cpu::{filled, for_rows, is_fused, sums, tensor, values, vectorised};
-use super::fork::{Beside, Shortcut};
 
 /// What a normalisation by the batch returns.
 #[derive(Debug)]
@@ -34,7 +33,7 @@ pub struct BatchNormed {
 pub fn batch_norm_train(
     x: Tensor<4>,
     [weight, bias]: [Tensor<1>; 2],
-    shortcut: Option<Shortcut>,
+    shortcut: Option<Tensor<4>>,
     rectify: bool,
     epsilon: f64,
 ) -> BatchNormed {
@@ -48,17 +47,14 @@ pub fn batch_norm_train(
         let (mean, variance) = (of(0), of(1));
         let has_shortcut = shortcut.is_some();
         // Where there is no shortcut, anything without a gradient stands in for it.
-        let (shortcut, beside) = match shortcut.map(Shortcut::into_parts) {
-            Some((map, beside)) => (map.into_dispatch(), beside),
-            None => (moments.clone().into_dispatch(), None),
-        };
+        let shortcut = shortcut.map_or_else(|| moments.clone().into_dispatch(), Tensor::into_dispatch);
         let [x, weight, bias] = [x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch()];
         let moments = moments.into_dispatch();
-        let form = Form { has_shortcut, beside, rectify, epsilon };
+        let form = Form { has_shortcut, rectify, epsilon };
         let output = <Dispatch as BatchNormOps>::fused_batch_norm(x, moments, weight, bias, shortcut, form);
         return BatchNormed { output: Tensor::from_dispatch(output), mean, variance };
     }
-    reference(x, [weight, bias], shortcut.map(Shortcut::into_map), rectify, epsilon)
+    reference(x, [weight, bias], shortcut, rectify, epsilon)
 }
 
 pub(super) fn reference(
@@ -81,7 +77,6 @@ pub(super) fn reference(
 #[derive(Debug, Clone)]
 struct Form {
     has_shortcut: bool,
-    beside: Option<Beside>,
     rectify: bool,
     epsilon: f64,
 }
@@ -125,16 +120,13 @@ impl<C: CheckpointStrategy> BatchNormOps for Autodiff<Flex, C> {
         #[derive(Debug)]
         struct Step;
         impl Backward<Flex, 4> for Step {
-            type State = (FlexTensor, Norm, Option<FlexTensor>, Option<Beside>);
+            type State = (FlexTensor, Norm, Option<FlexTensor>);
 
             fn backward(self, ops: Ops<Self::State, 4>, grads: &mut Gradients, _: &mut Checkpointer) {
-                let (x, norm, rectified, beside) = ops.state;
+                let (x, norm, rectified) = ops.state;
                 let [of_x, of_weight, of_bias, of_shortcut] = ops.parents;
                 let dy = channels_last(&grads.consume::<Flex>(&ops.node));
-                let found = backward(&x, &norm, rectified.as_ref(), dy, of_shortcut.is_some() || beside.is_some());
-                if let (Some(beside), Some(gradient)) = (beside, &found.shortcut) {
-                    beside.leave(gradient.clone());
-                }
+                let found = backward(&x, &norm, rectified.as_ref(), dy, of_shortcut.is_some());
                 let nodes = [of_x, of_shortcut, of_weight, of_bias];
                 let found = [Some(found.x), found.shortcut, Some(found.weight), Some(found.bias)];
                 for (node, gradient) in nodes.into_iter().zip(found) {
@@ -149,7 +141,7 @@ impl<C: CheckpointStrategy> BatchNormOps for Autodiff<Flex, C> {
         let norm = Norm::new(moments.primitive(), &weight, form.epsilon);
         let y = forward(&x, &norm, &bias, form.has_shortcut.then_some(&shortcut), form.rectify);
         match Step.prepare::<C>([of_x, of_weight, of_bias, of_shortcut]).compute_bound().stateful() {
-            OpsKind::Tracked(step) => step.finish((x, norm, form.rectify.then(|| y.clone()), form.beside), y),
+            OpsKind::Tracked(step) => step.finish((x, norm, form.rectify.then(|| y.clone())), y),
             OpsKind::UnTracked(step) => step.finish(y),
         }
     }
@@ -278,7 +270,7 @@ fn masked(dy: &FlexTensor, y: &[f32], channels: usize) -> FlexTensor {
 #[expect(clippy::cast_possible_truncation, reason = "the last step of a computation in double precision")]
 fn input_gradient(
     [from, x, y]: [&[f32]; 3],
-    all_pass: bool,
+    floor: f32,
     map: &Map,
     norm: &Norm,
     [sum, product]: [&[f64]; 2],
@@ -307,7 +299,7 @@ fn input_gradient(
                         for (dx, ((d, x), y)) in dx.chunks_exact_mut(c).zip(rows) {
                             let row = dx.iter_mut().zip(d).zip(x).zip(y).zip(&norm.mean).zip(&a).zip(&b).zip(&e);
                             for (((((((dx, d), x), y), mean), a), b), e) in row {
-                                let d = if all_pass || *y > 0.0 { *d } else { 0.0 };
+                                let d = if *y <= floor { 0.0 } else { *d };
                                 *dx = a * d + b * (x - mean) + e;
                             }
                         }
@@ -347,10 +339,11 @@ fn backward(
         _ => dy,
     };
     let from = values(&d);
-    // Where the rectifier stopped a value there is no gradient; without one, and where `d` says so already, all pass.
-    let (all_pass, y) = match y {
-        Some(y) if !wants_shortcut => (false, y),
-        _ => (true, from),
+    // Where the rectifier stopped a value there is no gradient; without one, and where `d` says so already, all pass: nothing is
+    // less than NaN.
+    let (floor, y) = match y {
+        Some(y) if !wants_shortcut => (0.0, y),
+        _ => (f32::NAN, from),
     };
     let [sum, product] = sums(map.places(), c, |rows, [sum, product]| {
         let at = rows.start * c..rows.end * c;
@@ -361,7 +354,7 @@ fn backward(
                 for ((d, x), y) in rows {
                     let sums = sum.iter_mut().zip(product.iter_mut());
                     for (((((sum, product), d), x), y), mean) in sums.zip(d).zip(x).zip(y).zip(&norm.mean) {
-                        let d = if all_pass || *y > 0.0 { *d } else { 0.0 };
+                        let d = if *y <= floor { 0.0 } else { *d };
                         *sum += d;
                         *product += d * (x - mean);
                     }
@@ -369,7 +362,7 @@ fn backward(
             },
         );
     });
-    let dx = input_gradient([from, x, y], all_pass, &map, norm, [&sum, &product]);
+    let dx = input_gradient([from, x, y], floor, &map, norm, [&sum, &product]);
     let of_weight = product.iter().zip(&norm.inverse).map(|(product, inverse)| (product * f64::from(*inverse)) as f32);
     let of_bias = sum.iter().map(|sum| *sum as f32);
     let shortcut = wants_shortcut.then(|| {

@@ -29,7 +29,7 @@ pub use chunks::sum_in_chunks;
 pub use conv::{conv2d, conv2d_affine};
 pub use cpu::{keep_memory, set_fused};
 pub use dropout::dropout;
-pub use fork::{Shortcut, fork};
+pub use fork::fork;
 pub use gelu::gelu;
 pub use layer_norm::layer_norm;
 pub use linear::linear;

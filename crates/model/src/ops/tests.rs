@@ -158,7 +158,7 @@ fn batch_norm_agrees() {
             compare(
                 &format!("{shape:?}, rectified {rectify}, shortcut"),
                 inputs(),
-                |[x, w, b, s]| batch_norm_train(x, [row(w), row(b)], Some(s.into()), rectify, EPSILON).output,
+                |[x, w, b, s]| batch_norm_train(x, [row(w), row(b)], Some(s), rectify, EPSILON).output,
                 |[x, w, b, s]| batch_norm::reference(x, [row(w), row(b)], Some(s), rectify, EPSILON).output,
             );
             let [x, w, b, _] = inputs();
@@ -203,15 +203,15 @@ fn the_two_ways_of_a_fork_add_up() {
             block(block(x))
         },
     );
-    // Both ways of the map itself, where nothing takes the gradient beside the graph.
+    // Both ways through layers.
     compare(
-        "a shortcut that ends elsewhere",
+        "both through layers",
         [numbers(shape, 1), numbers([6, 6, 3, 3], 2)],
         |[x, weight]| {
             let (x, shortcut) = fork(x);
-            layers(x, weight) + shortcut.into_map()
+            layers(x, weight.clone()) + layers(shortcut, weight)
         },
-        |[x, weight]| layers(x.clone(), weight) + x,
+        |[x, weight]| layers(x.clone(), weight.clone()) + layers(x, weight),
     );
 }
 
