@@ -115,6 +115,11 @@ impl ImageStore {
         });
     }
 
+    /// Memory that the images take which are kept.
+    pub fn cached_bytes(&self) -> usize {
+        self.used_bytes.load(Ordering::Relaxed)
+    }
+
     /// Number of images.
     pub fn len(&self) -> usize {
         self.images.iter().map(Vec::len).sum()

@@ -40,12 +40,22 @@ pub fn wall_seconds() -> f64 {
 
 /// The most memory that this process ever held (bytes, resident), or `None` where the system does not tell.
 pub fn peak_memory_bytes() -> Option<u64> {
-    if cfg!(target_os = "linux") { parse_peak(&std::fs::read_to_string("/proc/self/status").ok()?) } else { None }
+    status_bytes("VmHWM:")
 }
 
-/// The `VmHWM` entry of a process status, in bytes.
-fn parse_peak(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+/// The memory that this process holds now (bytes, resident), or `None` where the system does not tell.
+pub fn resident_memory_bytes() -> Option<u64> {
+    status_bytes("VmRSS:")
+}
+
+/// An entry of the status of this process, in bytes.
+fn status_bytes(entry: &str) -> Option<u64> {
+    if cfg!(target_os = "linux") { parse(&std::fs::read_to_string("/proc/self/status").ok()?, entry) } else { None }
+}
+
+/// An entry of a process status, in bytes.
+fn parse(status: &str, entry: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(entry))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim_end().parse().ok()?;
     kib.checked_mul(1024)
 }
@@ -70,11 +80,13 @@ mod tests {
     }
 
     #[test]
-    fn the_peak_is_read_in_kib() {
-        assert_eq!(parse_peak("Name:\tx\nVmPeak:\t  9 kB\nVmHWM:\t    2048 kB\nVmRSS:\t 1 kB\n"), Some(2048 * 1024));
-        assert_eq!(parse_peak("VmPeak:\t 9 kB\n"), None);
-        assert_eq!(parse_peak("VmHWM:\t x kB\n"), None);
-        assert_eq!(parse_peak("VmHWM:\t 18446744073709551615 kB\n"), None);
+    fn memory_is_read_in_kib() {
+        let status = "Name:\tx\nVmPeak:\t  9 kB\nVmHWM:\t    2048 kB\nVmRSS:\t 1 kB\n";
+        assert_eq!(parse(status, "VmHWM:"), Some(2048 * 1024));
+        assert_eq!(parse(status, "VmRSS:"), Some(1024));
+        assert_eq!(parse("VmPeak:\t 9 kB\n", "VmHWM:"), None);
+        assert_eq!(parse("VmHWM:\t x kB\n", "VmHWM:"), None);
+        assert_eq!(parse("VmHWM:\t 18446744073709551615 kB\n", "VmHWM:"), None);
     }
 
     #[test]
@@ -84,6 +96,7 @@ mod tests {
         let size = 64 << 20;
         let buffer = std::hint::black_box(vec![1_u8; size]);
         let after = peak_memory_bytes().unwrap();
+        assert!(resident_memory_bytes().unwrap() >= size as u64);
         assert_eq!(buffer[size - 1], 1);
         // The peak before may belong to memory that was freed meanwhile, so only the floor is certain.
         assert!(after >= before && after >= size as u64, "{before} {after}");

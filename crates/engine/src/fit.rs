@@ -14,8 +14,9 @@ use model::weights;
 
 use crate::clock::Stopwatch;
 use crate::error::{EngineError, Result};
+use crate::memory::after_forward;
 use crate::objective::{Context, Embeds, Losses, Objective};
-use crate::optim::{OptimConfig, clip_global_norm, number_parameters};
+use crate::optim::{OptimConfig, clip_global_norm, num_with_gradient, number_parameters};
 use crate::state::{Origin, SavedState, TrainState};
 
 /// What the loop does besides the objective.
@@ -260,6 +261,8 @@ pub struct Updated<O> {
     pub scalars: Vec<(String, f64)>,
     /// Name and value of the number for which the update was skipped, where it was.
     pub skipped: Option<(String, f64)>,
+    /// Numbers of the parameters that had a gradient.
+    pub trained: usize,
 }
 
 /// One optimizer update. Where the loss or the norm of the gradient is NaN or infinite, objective and optimizer are left as
@@ -278,16 +281,17 @@ pub fn update<O: Objective>(
     let (mut grads, losses) = gradients(&objective, batch, config.micro_batch_size, ctx, device);
     let mut scalars = read(&losses);
     objective.after_backward(&mut grads, ctx);
+    let trained = num_with_gradient(&objective, &grads);
     let norm = clip_global_norm(&objective, &mut grads, config.optim.clip_norm);
     scalars.push(("grad_norm".to_owned(), norm));
     let odd = [&scalars[0], &scalars[scalars.len() - 1]].into_iter().find(|(_, value)| !value.is_finite()).cloned();
     if odd.is_some() {
-        return Updated { objective: weights::restore(objective, &before), scalars, skipped: odd };
+        return Updated { objective: weights::restore(objective, &before), scalars, skipped: odd, trained };
     }
     // Parameters that nobody else holds are updated in place.
     drop(before);
     let objective = optimizer.step(lr, objective, grads).after_step(ctx);
-    Updated { objective, scalars, skipped: None }
+    Updated { objective, scalars, skipped: None, trained }
 }
 
 /// Gradients of all parameters, and the losses they come from.
@@ -305,6 +309,7 @@ pub fn gradients<O: Objective>(
             seed_device(device, seed);
             let uploaded = objective.upload(batch, device);
             let losses = objective.losses(&objective.encode(&uploaded, ctx), ctx);
+            after_forward();
             return (GradientsParams::from_grads(losses.total().backward(), objective), losses);
         }
     };
@@ -350,6 +355,7 @@ pub fn gradients<O: Objective>(
             starts[column] = end;
         }
         if let Some(surrogate) = surrogate {
+            after_forward();
             sum.accumulate(objective, GradientsParams::from_grads(surrogate.backward(), objective));
         }
     }

@@ -10,6 +10,7 @@ pub mod error;
 pub mod fit;
 pub mod interrupt;
 pub mod logging;
+pub mod memory;
 pub mod monitor;
 pub mod objective;
 pub mod optim;

@@ -224,6 +224,21 @@ fn vectors<M: Module>(module: &M) -> Vec<ParamId> {
     found.0
 }
 
+/// Numbers of the parameters of a module that have a gradient: those that are trained.
+pub fn num_with_gradient<M: Module>(module: &M, grads: &GradientsParams) -> usize {
+    struct Count<'a>(&'a GradientsParams, usize);
+    impl ModuleVisitor for Count<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if let Some(grad) = self.0.get::<D>(param.id) {
+                self.1 += grad.shape().num_elements();
+            }
+        }
+    }
+    let mut count = Count(grads, 0);
+    module.visit(&mut count);
+    count.1
+}
+
 /// Global norm of all gradients of a module; scales them down to `max_norm` where they exceed it, as
 /// `torch.nn.utils.clip_grad_norm_` does (epsilon 1e-6).
 pub fn clip_global_norm<M: Module>(module: &M, grads: &mut GradientsParams, max_norm: Option<f64>) -> f64 {

@@ -11,6 +11,9 @@ use data::text::Tokenizer;
 use crate::error::TrainError;
 use crate::recipe::{ObjectiveConfig, Recipe, TextUnit};
 
+/// Bytes of batches that wait for training at which no more are begun.
+pub(crate) const PREFETCH_BYTES: usize = 64 << 20;
+
 /// What batches are made of besides images.
 #[derive(Debug)]
 pub struct Batches<'a> {
@@ -76,7 +79,7 @@ impl<'a> Batches<'a> {
             augment: like.is_none().then(|| data.augment.clone()),
             shuffle_pairs: data.shuffle_pairs,
             num_workers: data.num_workers,
-            prefetch_bytes: 64 << 20,
+            prefetch_bytes: PREFETCH_BYTES,
             max_bad_fraction: data.max_bad_fraction,
             topics: match like.and_then(Loader::topics) {
                 Some(learned) => TopicSource::Given(Arc::clone(learned)),

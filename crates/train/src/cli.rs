@@ -45,7 +45,7 @@ pub struct Args {
     /// Seed, in place of the recipe's run.seed.
     #[arg(long)]
     seed: Option<i64>,
-    /// Shows counts, parameters and one timed update, and trains nothing.
+    /// Shows counts, parameters, one timed update and what its memory is for, and trains nothing.
     #[arg(long)]
     dry_run: bool,
     /// Prints the whole configuration with the origin of each value, and trains nothing.
@@ -151,7 +151,7 @@ pub fn main(args: &Args) -> Result<String, TrainError> {
     }
     let device = args.device.parse::<DeviceSpec>()?.open()?;
     if args.dry_run {
-        return dry_run::dry_run(&resolved, &device);
+        return dry_run::dry_run(&resolved, &device, args.json);
     }
     if let Some(out) = args.out.as_ref().filter(|_| args.ablate) {
         return ablate::table(out, args.json, |losses, path| {

@@ -4,11 +4,13 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use model::ops::Counted;
 use train::cli::{Args, main as run};
 
-/// Freed memory goes back to the same size classes, which tensors of a training step ask for again and again.
+/// Freed memory goes back to the same size classes, which tensors of a training step ask for again and again. `--dry-run`
+/// counts it.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: Counted<mimalloc::MiMalloc> = Counted(mimalloc::MiMalloc);
 
 fn main() -> ExitCode {
     model::ops::keep_memory();

@@ -13,9 +13,10 @@ use data::rng::{Purpose, key};
 use data::source::parts::{Parts, SourceConfig};
 use data::text::Tokenizer;
 use engine::checkpoint::{Architecture, Card, Checkpoint, Provenance, TextCard};
-use engine::clock::{Stopwatch, peak_memory_bytes};
+use engine::clock::{Stopwatch, peak_memory_bytes, resident_memory_bytes};
 use engine::fit::{FitConfig, Start, fit, update};
 use engine::interrupt::Interrupts;
+use engine::memory::{Passes, measured};
 use engine::monitor::Monitor;
 use engine::objective::{Context, Objective};
 use engine::progress::{Progress, Ui};
@@ -31,6 +32,7 @@ use model::DualEncoder;
 use model::head::classifier::ImageClassifierConfig;
 use model::head::topics::TopicHeads;
 use model::image::ImageEncoder;
+use model::ops::{allocator_bytes, count_memory};
 use serde_json::{Map, Value, json};
 
 use crate::batches::Batches;
@@ -149,49 +151,90 @@ pub fn run(resolved: &Resolved, options: &RunOptions) -> Result<Value, TrainErro
     Ok(figures)
 }
 
-/// Parameters of the model, and the seconds of an update after the first; nothing is kept.
+/// What two updates showed.
+#[derive(Debug, Clone, Copy)]
+pub struct Tried {
+    /// Numbers of all parameters.
+    pub parameters: usize,
+    /// Numbers of those that get a gradient.
+    pub trained: usize,
+    /// Seconds of the second update.
+    pub seconds: f64,
+    /// Resident memory with the data read and before there was a model (bytes).
+    pub resident: Option<u64>,
+    /// Images that were kept, and the second batch (bytes).
+    pub data: [usize; 2],
+    /// Images that a run may keep (bytes).
+    pub cache: usize,
+    /// Memory of both updates.
+    pub passes: [Passes; 2],
+    /// Growth of what the allocator has of the system, from the model on (bytes).
+    pub allocator: u64,
+}
+
+/// Makes two updates; nothing is kept.
 ///
 /// # Errors
 /// As a run before its second update.
-pub fn time_updates(resolved: &Resolved, parts: &Parts, device: &Device) -> Result<(usize, f64), TrainError> {
+pub fn try_updates(resolved: &Resolved, parts: &Parts, device: &Device) -> Result<Tried, TrainError> {
     let recipe = &resolved.recipe;
-    let loader = Batches::new(recipe, &resolved.tokenizer, &parts.train)?.loader(&parts.train, None)?;
+    let batches = Batches::new(recipe, &resolved.tokenizer, &parts.train)?;
+    let loader = batches.loader(&parts.train, None)?;
+    let (resident, allocator) = (resident_memory_bytes(), allocator_bytes());
+    count_memory();
     let tracked = device.clone().autodiff();
-    match &recipe.objective {
+    let tried = match &recipe.objective {
         ObjectiveConfig::Convirt(loss) => {
             let model = start_weights(recipe, recipe.model.init(&tracked))?;
-            time(ConVirt::new(model, loss.clone(), None, recipe.preprocess()), recipe, &loader, &tracked)
+            try_objective(ConVirt::new(model, loss.clone(), None, recipe.preprocess()), recipe, &loader, &tracked)
         }
         ObjectiveConfig::Mgca(loss) => {
             let model = start_weights(recipe, recipe.model.init(&tracked))?;
-            time(mgca(resolved, loss, model, None), recipe, &loader, &tracked)
+            try_objective(mgca(resolved, loss, model, None), recipe, &loader, &tracked)
         }
-        ObjectiveConfig::Medclip(loss) => time(medclip(recipe, loss, &tracked)?, recipe, &loader, &tracked),
+        ObjectiveConfig::Medclip(loss) => try_objective(medclip(recipe, loss, &tracked)?, recipe, &loader, &tracked),
         ObjectiveConfig::Supervised(config) => {
             let model = supervised(recipe, config, &parts.train.classes).init(&tracked);
-            time(Supervised::new(model, recipe.preprocess()), recipe, &loader, &tracked)
+            try_objective(Supervised::new(model, recipe.preprocess()), recipe, &loader, &tracked)
         }
-    }
+    }?;
+    Ok(Tried { resident, allocator: allocator_bytes().saturating_sub(allocator), ..tried })
 }
 
-fn time<O: Objective>(
+fn try_objective<O: Objective>(
     mut objective: O,
     recipe: &Recipe,
     loader: &Loader,
     device: &Device,
-) -> Result<(usize, f64), TrainError> {
+) -> Result<Tried, TrainError> {
     let config = fit_config(recipe);
     let parameters = objective.num_params();
+    // Parameters are drawn when they are first read: before the first update, whose memory is measured.
+    drop(objective.valid());
     let mut optimizer = config.optim.init(&objective);
-    let mut seconds = 0.0;
+    let cache = (recipe.data.cache_mib << 20).min(loader.store().len() * recipe.data.source_size.pow(2));
+    let mut tried = Tried {
+        parameters,
+        trained: 0,
+        seconds: 0.0,
+        resident: None,
+        data: [0; 2],
+        cache,
+        passes: [Passes::default(); 2],
+        allocator: 0,
+    };
     for step in 0..2 {
         let batch = loader.batch(step)?;
-        let clock = Stopwatch::start();
         let ctx = Context { step, epoch: 0, total_steps: recipe.run.steps, seed: recipe.run.seed };
-        objective = update(objective, &mut optimizer, &batch, &config, 0.0, &ctx, device).objective;
-        seconds = clock.seconds();
+        let clock = Stopwatch::start();
+        let (updated, passes) = measured(|| update(objective, &mut optimizer, &batch, &config, 0.0, &ctx, device));
+        objective = updated.objective;
+        tried.seconds = clock.seconds();
+        tried.trained = updated.trained;
+        tried.data = [loader.store().cached_bytes(), batch.bytes()];
+        tried.passes = [tried.passes[1], passes];
     }
-    Ok((parameters, seconds))
+    Ok(tried)
 }
 
 fn mgca(resolved: &Resolved, loss: &MgcaConfig, model: DualEncoder, topics: Option<TopicHeads>) -> Mgca {

@@ -16,6 +16,7 @@ mod gelu;
 mod layer_norm;
 mod linear;
 mod max_pool;
+mod memory;
 mod packing;
 mod resize;
 #[cfg(test)]
@@ -34,6 +35,7 @@ pub use gelu::gelu;
 pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use max_pool::max_pool_halve;
+pub use memory::{Counted, allocator_bytes, count_memory, live_bytes, take_peak_bytes};
 pub use packing::Packing;
 pub use resize::resize_bilinear;
 

@@ -154,10 +154,43 @@ fn looking_first_writes_nothing() {
         String::from_utf8(output.stdout).unwrap()
     };
     let dry = printed(&["--dry-run", "--steps", "7"]);
-    for what in ["train", "validate", "test", "parameters", "device", "update", "whole run"] {
+    for what in ["train", "validate", "test", "parameters", "device", "update", "whole run", "memory"] {
         assert!(dry.lines().any(|line| line.starts_with(what)), "no {what} in {dry}");
     }
     assert_eq!(place.entries(), ["tiny.toml"]);
+}
+
+#[test]
+fn a_dry_run_says_what_memory_is_for() {
+    if !cfg!(target_os = "linux") || device().1 != "cpu" {
+        println!("skipped: the memory of this device is not measured");
+        return;
+    }
+    let place = Workplace::new(CONVIRT);
+    let parts = |arguments: &[&str]| {
+        let arguments = [&["--dry-run", "--json", "--set", "data.source.train=192"], arguments].concat();
+        let output = place.program(&arguments).assert().success().get_output().clone();
+        let figures: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let memory = figures["memory_bytes"].as_object().unwrap().clone();
+        let of = |name: &str| memory[name].as_u64().unwrap();
+        let sum: u64 = memory.keys().filter(|name| *name != "sum").map(|name| of(name)).sum();
+        assert_eq!(sum, of("sum"));
+        let share = sum as f64 / figures["peak_memory_bytes"].as_u64().unwrap() as f64;
+        assert!((0.85..=1.15).contains(&share), "{share} of the peak by {arguments:?}: {figures:#}");
+        assert_eq!(of("parameters"), 4 * figures["parameters"].as_u64().unwrap());
+        assert_eq!(of("optimizer"), 8 * figures["trained_parameters"].as_u64().unwrap());
+        of("activations")
+    };
+    parts(&["tiny.toml"]);
+    // Recipes that hold more than the program: maps of the first layer alone are 48 x 16 x 56 x 56 numbers of 4 bytes.
+    let whole = parts(&["convirt-phantom"]);
+    assert!(whole > 48 * 16 * 56 * 56 * 4, "{whole}");
+    let half = parts(&["convirt-phantom", "--set", "data.batch_size=24"]);
+    assert!((0.4..=0.6).contains(&(half as f64 / whole as f64)), "{half} of {whole}");
+    // Of a divided batch one part is held at a time.
+    let part = parts(&["convirt-phantom", "--set", "data.micro_batch_size=12"]);
+    assert!((0.2..=0.5).contains(&(part as f64 / whole as f64)), "{part} of {whole}");
+    parts(&["mgca-phantom"]);
 }
 
 #[test]
