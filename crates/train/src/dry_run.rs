@@ -119,7 +119,7 @@ pub fn dry_run(resolved: &Resolved, device: &(Device, String), as_json: bool) ->
     };
     if as_json {
         let mut figures = json!({
-            "data": serde_json::Map::from_iter(counts.into_iter().map(|(name, count)| (name.to_owned(), count))),
+            "data": counts.into_iter().map(|(name, count)| (name.to_owned(), count)).collect::<serde_json::Map<_, _>>(),
             "parameters": parameters,
             "trained_parameters": tried.trained,
             "device": device.1,
