@@ -389,61 +389,69 @@ fn input_gradient(dy: &[f32], weight: &[f32], windows: &Windows) -> FlexTensor {
 fn weight_gradient(x: &[f32], dy: &[f32], windows: &Windows) -> FlexTensor {
     /// Weights of which partial sums are cheap.
     const FEW: usize = 1 << 16;
-    const PARTS: usize = 16;
     let (len, n, places) = (windows.len(), windows.out.channels, windows.out.places());
     let (channels, k) = (windows.map.channels, windows.k);
-    let product = |dw: &mut [f32], rows_of_x: &[f32], first: usize, rows: usize, add: bool, by: By| {
-        let dy = Matrix::new(&dy[first * n..(first + rows) * n], rows, n).transposed();
-        matmul(dw, len, dy, Matrix::new(rows_of_x, rows, len), 1.0, add, by);
-    };
     let mut dw = vec![0.0; n * len];
     if n * len <= FEW {
-        // A thread for some places; the parts are fixed and added in order, so that the sum is the same on every machine.
-        let part = places.div_ceil(PARTS);
-        let tile = (TILE / len).clamp(1, part);
-        let parts: Vec<Vec<f32>> = (0..places.div_ceil(part))
-            .into_par_iter()
-            .map(|i| {
-                let mut dw = vec![0.0; n * len];
-                let end = places.min((i + 1) * part);
-                for first in (i * part..end).step_by(tile) {
-                    let rows = tile.min(end - first);
-                    windows.with_rows(x, first, rows, |rows_of_x| {
-                        product(&mut dw, rows_of_x, first, rows, true, By::Caller);
-                    });
-                }
-                dw
-            })
-            .collect();
-        for part in &parts {
-            dw.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
-        }
+        weight_gradient_in_parts(&mut dw, x, dy, windows);
     } else if windows.are_places() {
-        product(&mut dw, x, 0, places, false, By::All);
+        add_products(&mut dw, x, dy, n, By::All);
     } else {
         let tile = (2 * TILE / len).clamp(1, places);
         with_scratch(tile * len, |unfolded| {
-            for first in (0..places).step_by(tile) {
-                let rows = tile.min(places - first);
-                for_rows(&mut unfolded[..rows * len], len, |at, unfolded| windows.unfold(x, first + at, unfolded));
-                product(&mut dw, &unfolded[..rows * len], first, rows, first > 0, By::All);
+            for (first, dy) in (0..).step_by(tile).zip(dy.chunks(tile * n)) {
+                let rows_of_x = &mut unfolded[..dy.len() / n * len];
+                for_rows(rows_of_x, len, |at, rows| windows.unfold(x, first + at, rows));
+                add_products(&mut dw, rows_of_x, dy, n, By::All);
             }
         });
     }
     if k == 1 {
         return tensor(dw, [n, channels, 1, 1]);
     }
+    tensor(channels_first(&dw, channels, k), [n, channels, k, k])
+}
+
+/// A thread for some places; the parts are fixed and added in order, so that the sum is the same on every machine.
+fn weight_gradient_in_parts(dw: &mut [f32], x: &[f32], dy: &[f32], windows: &Windows) {
+    const PARTS: usize = 16;
+    let (len, n, places) = (windows.len(), windows.out.channels, windows.out.places());
+    let part = places.div_ceil(PARTS);
+    let tile = (TILE / len).clamp(1, part);
+    let parts: Vec<Vec<f32>> = dy
+        .par_chunks(part * n)
+        .enumerate()
+        .map(|(i, dy)| {
+            let mut sum = vec![0.0; n * len];
+            for (first, dy) in (i * part..).step_by(tile).zip(dy.chunks(tile * n)) {
+                windows.with_rows(x, first, dy.len() / n, |rows| add_products(&mut sum, rows, dy, n, By::Caller));
+            }
+            sum
+        })
+        .collect();
+    for part in &parts {
+        dw.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
+    }
+}
+
+/// Adds the products of every row of `dy`, `n` values, with its row of `x`: `dw += dy^T x`.
+fn add_products(dw: &mut [f32], x: &[f32], dy: &[f32], n: usize, by: By) {
+    let (rows, len) = (dy.len() / n, dw.len() / n);
+    matmul(dw, len, Matrix::new(dy, rows, n).transposed(), Matrix::new(x, rows, len), 1.0, true, by);
+}
+
+/// Weights `[O, C, k, k]` from `[O, k, k, C]`.
+fn channels_first(weight: &[f32], c: usize, k: usize) -> Vec<f32> {
     let kk = k * k;
-    let mut turned = vec![0.0; n * len];
-    for_rows(&mut turned, len, |first, out| {
-        for (of, out) in (first..).zip(out.chunks_exact_mut(len)) {
-            let from = &dw[of * len..(of + 1) * len];
+    let mut turned = vec![0.0; weight.len()];
+    for_rows(&mut turned, kk * c, |first, out| {
+        for (from, out) in weight[first * kk * c..].chunks_exact(kk * c).zip(out.chunks_exact_mut(kk * c)) {
             for (channel, out) in out.chunks_exact_mut(kk).enumerate() {
                 for (i, value) in out.iter_mut().enumerate() {
-                    *value = from[i * channels + channel];
+                    *value = from[i * c + channel];
                 }
             }
         }
     });
-    tensor(turned, [n, channels, k, k])
+    turned
 }

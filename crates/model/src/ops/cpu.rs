@@ -84,7 +84,7 @@ pub(super) fn with_scratch<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) ->
 }
 
 /// Tells the allocator of the programs to keep the memory of tensors that are gone for those that come. Else it gives it back
-/// after ten milliseconds, and a step faults in page by page what the one before it had: up to a quarter of its time.
+/// after a second, and a long step faults in page by page what the one before it had: up to a quarter of its time.
 #[expect(unsafe_code, reason = "the allocator is written in C")]
 pub fn keep_memory() {
     // SAFETY: sets a number that the allocator reads when it frees memory.

@@ -7,7 +7,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::nn::LayerNorm;
-use burn::tensor::Tensor;
+use burn::tensor::{Shape, Tensor};
 use burn_flex::FlexTensor;
 
 use super::cpu::{
@@ -73,7 +73,7 @@ impl LayerNormOps for Flex {
         has_shortcut: bool,
         epsilon: f64,
     ) -> FlexTensor {
-        forward(&x, has_shortcut.then_some(&shortcut), &gamma, &beta, epsilon, false).0
+        forward(&Inputs::new(&x, has_shortcut.then_some(&shortcut), [&gamma, &beta], epsilon))
     }
 }
 
@@ -114,14 +114,13 @@ impl<C: CheckpointStrategy> LayerNormOps for Autodiff<Flex, C> {
         }
         let ((x, of_x), (shortcut, of_shortcut)) = (x.into_parts(), shortcut.into_parts());
         let ((gamma, of_gamma), (beta, of_beta)) = (gamma.into_parts(), beta.into_parts());
+        let inputs = Inputs::new(&x, has_shortcut.then_some(&shortcut), [&gamma, &beta], epsilon);
         match Step.prepare::<C>([of_x, of_shortcut, of_gamma, of_beta]).compute_bound().stateful() {
             OpsKind::Tracked(step) => {
-                let (y, normed) = forward(&x, has_shortcut.then_some(&shortcut), &gamma, &beta, epsilon, true);
-                step.finish((normed, gamma.to_contiguous()), y)
+                let (y, normed) = forward_tracked(&inputs);
+                step.finish((normed, inputs.gamma), y)
             }
-            OpsKind::UnTracked(step) => {
-                step.finish(forward(&x, has_shortcut.then_some(&shortcut), &gamma, &beta, epsilon, false).0)
-            }
+            OpsKind::UnTracked(step) => step.finish(forward(&inputs)),
         }
     }
 }
@@ -138,96 +137,120 @@ fn width_of(tensor: &FlexTensor) -> usize {
     shape[shape.num_dims() - 1]
 }
 
-#[expect(unsafe_code, reason = "memory that is not cleared")]
-#[expect(clippy::cast_possible_truncation, reason = "a small number")]
-fn forward(
-    x: &FlexTensor,
-    shortcut: Option<&FlexTensor>,
-    gamma: &FlexTensor,
-    beta: &FlexTensor,
-    epsilon: f64,
-    keep: bool,
-) -> (FlexTensor, Normed) {
-    let (n, shape) = (width_of(x), x.layout().shape().clone());
-    let (x, gamma, beta) = (x.to_contiguous(), gamma.to_contiguous(), beta.to_contiguous());
-    let shortcut = shortcut.map(FlexTensor::to_contiguous);
-    let (x, gamma, beta, shortcut) = (values(&x), values(&gamma), values(&beta), shortcut.as_ref().map(values));
-    let epsilon = epsilon as f32;
-    let normalise = |first: usize, rows: &mut [f32]| {
+/// The tensors of a layer, contiguous.
+struct Inputs {
+    x: FlexTensor,
+    shortcut: Option<FlexTensor>,
+    gamma: FlexTensor,
+    beta: FlexTensor,
+    epsilon: f32,
+}
+
+impl Inputs {
+    #[expect(clippy::cast_possible_truncation, reason = "a small number")]
+    fn new(x: &FlexTensor, shortcut: Option<&FlexTensor>, [gamma, beta]: [&FlexTensor; 2], epsilon: f64) -> Self {
+        Self {
+            x: x.to_contiguous(),
+            shortcut: shortcut.map(FlexTensor::to_contiguous),
+            gamma: gamma.to_contiguous(),
+            beta: beta.to_contiguous(),
+            epsilon: epsilon as f32,
+        }
+    }
+
+    fn shape(&self) -> Shape {
+        self.x.layout().shape().clone()
+    }
+
+    /// Writes rows of the input and the sum with the shortcut, from the row of number `first` on.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a loop to be vectorised")]
+    fn load(&self, first: usize, n: usize, rows: &mut [f32]) {
         let at = first * n..first * n + rows.len();
-        match shortcut {
-            None => rows.copy_from_slice(&x[at]),
+        let x = &values(&self.x)[at.clone()];
+        match &self.shortcut {
+            None => rows.copy_from_slice(x),
             Some(shortcut) => {
-                for ((y, x), add) in rows.iter_mut().zip(&x[at.clone()]).zip(&shortcut[at]) {
+                for ((y, x), add) in rows.iter_mut().zip(x).zip(&values(shortcut)[at]) {
                     *y = x + add;
                 }
             }
         }
-    };
-    let moments = |row: &mut [f32]| {
-        let mean = lanes(row, |x| x) / n as f32;
+    }
+
+    /// Brings a row to mean 0 and deviation 1; returns one over the deviation that it had.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a loop to be vectorised")]
+    fn normalise(&self, row: &mut [f32]) -> f32 {
+        let n = row.len() as f32;
+        let mean = lanes(row, |x| x) / n;
         for x in row.iter_mut() {
             *x -= mean;
         }
-        let inverse = 1.0 / (lanes(row, |x| x * x) / n as f32 + epsilon).sqrt();
+        let inverse = 1.0 / (lanes(row, |x| x * x) / n + self.epsilon).sqrt();
         for x in row.iter_mut() {
             *x *= inverse;
         }
         inverse
+    }
+}
+
+#[expect(unsafe_code, reason = "memory that is not cleared")]
+fn forward(inputs: &Inputs) -> FlexTensor {
+    let (n, len) = (width_of(&inputs.x), values(&inputs.x).len());
+    let (gamma, beta) = (values(&inputs.gamma), values(&inputs.beta));
+    // SAFETY: rows cover the tensor, and each is written whole before it is read.
+    let y = unsafe {
+        filled(len, |y| {
+            for_rows(y, n, |first, y| {
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        inputs.load(first, n, y);
+                        for y in y.chunks_exact_mut(n) {
+                            inputs.normalise(y);
+                            for ((y, gamma), beta) in y.iter_mut().zip(gamma).zip(beta) {
+                                *y = *y * gamma + beta;
+                            }
+                        }
+                    },
+                );
+            });
+        })
     };
-    let scale = |row: &[f32], y: &mut [f32]| {
-        for (((y, x), gamma), beta) in y.iter_mut().zip(row).zip(gamma).zip(beta) {
-            *y = x * gamma + beta;
-        }
-    };
-    let count = x.len() / n.max(1);
-    if !keep {
-        // SAFETY: rows cover the tensor, and each is written whole before it is read.
-        let y = unsafe {
-            filled(x.len(), |y| {
-                for_rows(y, n, |first, y| {
+    tensor(y, inputs.shape())
+}
+
+/// [`forward`] with what the way back needs.
+#[expect(unsafe_code, reason = "memory that is not cleared")]
+fn forward_tracked(inputs: &Inputs) -> (FlexTensor, Normed) {
+    let (n, len) = (width_of(&inputs.x), values(&inputs.x).len());
+    let (gamma, beta) = (values(&inputs.gamma), values(&inputs.beta));
+    let mut inverse = vec![0.0; len / n.max(1)];
+    let mut rows = Vec::new();
+    // SAFETY: rows cover both tensors, each is written whole before it is read, and `y` is not read.
+    let y = unsafe {
+        filled(len, |y| {
+            rows = filled(len, |rows| {
+                for_rows_of_three([y, rows], n, &mut inverse, |first, y, rows, inverse| {
                     vectorised(
                         #[inline(always)]
                         || {
-                            normalise(first, y);
-                            for y in y.chunks_exact_mut(n) {
-                                moments(y);
-                                for ((y, gamma), beta) in y.iter_mut().zip(gamma).zip(beta) {
-                                    *y = *y * gamma + beta;
+                            inputs.load(first, n, rows);
+                            let rows = rows.chunks_exact_mut(n);
+                            for ((y, row), inverse) in y.chunks_exact_mut(n).zip(rows).zip(inverse) {
+                                *inverse = inputs.normalise(row);
+                                for (((y, x), gamma), beta) in y.iter_mut().zip(row).zip(gamma).zip(beta) {
+                                    *y = *x * gamma + beta;
                                 }
                             }
                         },
                     );
                 });
-            })
-        };
-        let rows = tensor(Vec::new(), [0]);
-        return (tensor(y, shape), Normed { rows, inverse: Vec::new() });
-    }
-    let mut inverse = vec![0.0; count];
-    // SAFETY: as above; what is written to `y` was read from rows that were written.
-    let (y, rows) = unsafe {
-        let mut rows = Vec::new();
-        let y = filled(x.len(), |y| {
-            rows = filled(x.len(), |rows| {
-                for_rows_of_three([y, rows], n, &mut inverse, |first, y, rows, inverse| {
-                    vectorised(
-                        #[inline(always)]
-                        || {
-                            normalise(first, rows);
-                            for ((y, row), inverse) in y.chunks_exact_mut(n).zip(rows.chunks_exact_mut(n)).zip(inverse)
-                            {
-                                *inverse = moments(row);
-                                scale(row, y);
-                            }
-                        },
-                    );
-                });
             });
-        });
-        (y, rows)
+        })
     };
-    (tensor(y, shape.clone()), Normed { rows: tensor(rows, shape), inverse })
+    (tensor(y, inputs.shape()), Normed { rows: tensor(rows, inputs.shape()), inverse })
 }
 
 /// With `g = dy gamma` and a normalised row `z`: `(g - mean(g) - z mean(g z)) / deviation`.
