@@ -106,9 +106,8 @@ impl ProjectionHead {
 }
 
 fn normalize(bn: Option<&BatchNorm2d>, x: Tensor<2>) -> Tensor<2> {
-    let [b, d] = x.dims();
     match bn {
-        Some(bn) => bn.forward(x.reshape([b, d, 1, 1])).reshape([b, d]),
+        Some(bn) => bn.forward_rows(x),
         None => x,
     }
 }

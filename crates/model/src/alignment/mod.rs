@@ -11,14 +11,13 @@ pub mod rules;
 use burn::module::{Module, Param};
 use burn::nn::Initializer;
 use burn::nn::conv::{Conv1d, Conv1dConfig};
-use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor, assert_shape};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::error::bad_config;
 use crate::image::layers::BatchNorm2d;
-use crate::ops::l2_normalize;
+use crate::ops::{affine, l2_normalize};
 use attend::CrossAttention;
 
 /// Architecture of an [`Alignment`].
@@ -113,8 +112,8 @@ impl LocalHead {
     /// # Shapes
     /// `[R, D]` to `[R, E]`, one row per position.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let x = relu(normalize(&self.bn1, apply(&self.conv1, x)));
-        l2_normalize(normalize(&self.bn2, apply(&self.conv2, x)))
+        let x = self.bn1.rectified_rows(apply(&self.conv1, x));
+        l2_normalize(self.bn2.forward_rows(apply(&self.conv2, x)))
     }
 
     /// The same for the positions of each sample.
@@ -134,16 +133,11 @@ fn apply(conv: &Conv1d, x: Tensor<2>) -> Tensor<2> {
     let weight = conv.weight.val();
     let [out, d, one] = weight.dims();
     assert_shape!(x, [_, d]);
-    let y = x.matmul(weight.reshape([out, d * one]).transpose());
+    let weight = weight.reshape([out, d * one]).transpose();
     match &conv.bias {
-        Some(bias) => y + bias.val().unsqueeze(),
-        None => y,
+        Some(bias) => affine(x, weight, bias.val()),
+        None => x.matmul(weight),
     }
-}
-
-fn normalize(bn: &BatchNorm2d, x: Tensor<2>) -> Tensor<2> {
-    let [r, d] = x.dims();
-    bn.forward(x.reshape([r, d, 1, 1])).reshape([r, d])
 }
 
 /// Centres of diseases, `[K, E]`.

@@ -72,6 +72,24 @@ impl BatchNorm2d {
         self.forward_with(x, None, false)
     }
 
+    /// Normalises each channel of rows and rectifies.
+    ///
+    /// # Shapes
+    /// `[R, C]` to `[R, C]`.
+    pub fn rectified_rows(&self, x: Tensor<2>) -> Tensor<2> {
+        let [r, c] = x.dims();
+        self.forward_with(x.reshape([r, c, 1, 1]), None, true).reshape([r, c])
+    }
+
+    /// Normalises each channel of rows.
+    ///
+    /// # Shapes
+    /// `[R, C]` to `[R, C]`.
+    pub fn forward_rows(&self, x: Tensor<2>) -> Tensor<2> {
+        let [r, c] = x.dims();
+        self.forward_with(x.reshape([r, c, 1, 1]), None, false).reshape([r, c])
+    }
+
     /// Whether this layer normalises `x` by its own statistics.
     fn trains(&self, x: &Tensor<4>) -> bool {
         x.device().is_autodiff() && self.training.is_enabled()

@@ -8,6 +8,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::nn::Linear;
 use burn::tensor::Tensor;
+use burn::tensor::module::linear as burn_linear;
 use burn_flex::FlexTensor;
 
 use super::cpu::{By, Matrix, filled, for_rows, is_fused, matmul, matmul_by_row, sums, tensor, values, vectorised};
@@ -17,14 +18,22 @@ use super::cpu::{By, Matrix, filled, for_rows, is_fused, matmul, matmul_by_row, 
 /// # Shapes
 /// `[..., I]` to `[..., O]`.
 pub fn linear<const D: usize>(layer: &Linear, x: Tensor<D>) -> Tensor<D> {
-    if D > 1
-        && is_fused(&x)
-        && let Some(bias) = &layer.bias
-    {
-        let [x, weight, bias] = [x.into_dispatch(), layer.weight.val().into_dispatch(), bias.val().into_dispatch()];
+    match &layer.bias {
+        Some(bias) => affine(x, layer.weight.val(), bias.val()),
+        None => layer.forward(x),
+    }
+}
+
+/// `x W + b` on the last axis.
+///
+/// # Shapes
+/// `x`: `[..., I]`; `weight`: `[I, O]`; `bias`: `[O]`; the result: `[..., O]`.
+pub fn affine<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<D> {
+    if D > 1 && is_fused(&x) {
+        let [x, weight, bias] = [x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch()];
         return Tensor::from_dispatch(<Dispatch as LinearOps>::fused_linear(x, weight, bias));
     }
-    layer.forward(x)
+    burn_linear(x, weight, Some(bias))
 }
 
 /// The body for the CPU.

@@ -33,7 +33,7 @@ pub use dropout::dropout;
 pub use fork::fork;
 pub use gelu::gelu;
 pub use layer_norm::layer_norm;
-pub use linear::linear;
+pub use linear::{affine, linear};
 pub use max_pool::max_pool_halve;
 pub use memory::{Counted, allocator_bytes, count_memory, live_bytes, take_peak_bytes};
 pub use packing::Packing;
