@@ -397,7 +397,7 @@ fn weight_gradient(x: &[f32], dy: &[f32], windows: &Windows) -> FlexTensor {
     } else if windows.are_places() {
         add_products(&mut dw, x, dy, n, By::All);
     } else {
-        let tile = (2 * TILE / len).clamp(1, places);
+        let tile = (2 * TILE / len).clamp(1, places.max(1));
         with_scratch(tile * len, |unfolded| {
             for (first, dy) in (0..).step_by(tile).zip(dy.chunks(tile * n)) {
                 let rows_of_x = &mut unfolded[..dy.len() / n * len];
@@ -416,7 +416,7 @@ fn weight_gradient(x: &[f32], dy: &[f32], windows: &Windows) -> FlexTensor {
 fn weight_gradient_in_parts(dw: &mut [f32], x: &[f32], dy: &[f32], windows: &Windows) {
     const PARTS: usize = 16;
     let (len, n, places) = (windows.len(), windows.out.channels, windows.out.places());
-    let part = places.div_ceil(PARTS);
+    let part = places.div_ceil(PARTS).max(1);
     let tile = (TILE / len).clamp(1, part);
     let parts: Vec<Vec<f32>> = dy
         .par_chunks(part * n)

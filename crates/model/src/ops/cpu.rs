@@ -244,7 +244,9 @@ pub(super) fn matmul_by_row(out: &mut [f32], rows: &[f32], b: Matrix<'_>, add: b
     let mut more = vec![0.0; enough * (k + n)];
     let (more_rows, more_out) = more.split_at_mut(enough * k);
     more_rows[..rows.len()].copy_from_slice(rows);
-    more_out[..out.len()].copy_from_slice(out);
+    if add {
+        more_out[..out.len()].copy_from_slice(out);
+    }
     matmul(more_out, n, Matrix::new(more_rows, enough, k), b, 1.0, add, by);
     out.copy_from_slice(&more_out[..out.len()]);
 }

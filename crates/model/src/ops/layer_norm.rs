@@ -147,8 +147,13 @@ struct Inputs {
 }
 
 impl Inputs {
+    /// # Panics
+    /// If the widths of the input and of the parameters differ, or the shapes of input and shortcut.
     #[expect(clippy::cast_possible_truncation, reason = "a small number")]
     fn new(x: &FlexTensor, shortcut: Option<&FlexTensor>, [gamma, beta]: [&FlexTensor; 2], epsilon: f64) -> Self {
+        let n = width_of(x);
+        assert_eq!([n; 2], [gamma, beta].map(width_of), "widths of a normalisation and of its input");
+        assert!(shortcut.is_none_or(|shortcut| shortcut.layout().shape() == x.layout().shape()), "shape of a shortcut");
         Self {
             x: x.to_contiguous(),
             shortcut: shortcut.map(FlexTensor::to_contiguous),

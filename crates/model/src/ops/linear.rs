@@ -28,6 +28,9 @@ pub fn linear<const D: usize>(layer: &Linear, x: Tensor<D>) -> Tensor<D> {
 ///
 /// # Shapes
 /// `x`: `[..., I]`; `weight`: `[I, O]`; `bias`: `[O]`; the result: `[..., O]`.
+///
+/// # Panics
+/// If the widths differ.
 pub fn affine<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<D> {
     if D > 1 && is_fused(&x) {
         let [x, weight, bias] = [x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch()];
@@ -104,8 +107,10 @@ fn matrix(tensor: &FlexTensor) -> Matrix<'_> {
 /// All are contiguous; `weight` is `[I, O]`.
 #[expect(unsafe_code, reason = "memory that is not cleared")]
 fn forward(x: &FlexTensor, weight: &FlexTensor, bias: &FlexTensor) -> FlexTensor {
-    let ((rows, _), (_, n)) = (rows_of(x), rows_of(weight));
+    let ((rows, inner), (weight_inner, n)) = (rows_of(x), rows_of(weight));
+    assert_eq!(inner, weight_inner, "width of the input of a linear layer");
     let bias = values(bias);
+    assert_eq!(bias.len(), n, "width of the bias of a linear layer");
     // SAFETY: the product writes every row whole.
     let y = unsafe {
         filled(rows * n, |y| {
