@@ -1,8 +1,8 @@
 //! What Burn's own operations cost on a CPU beside those of `model::ops`: the reproductions of `docs/upstream.md`.
 //!
 //! `cargo run --release -p model --example upstream -- [NAME]...` prints for each the milliseconds of either, medians of
-//! rounds that take turns, and their ratio. Both of a pair compute the same
-//! from tensors of the same shapes.
+//! rounds that take turns, and their ratio. Both of a pair compute the same from
+//! tensors of the same shapes.
 
 use std::error::Error;
 use std::hint::black_box;
