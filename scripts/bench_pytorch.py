@@ -10,7 +10,7 @@ seconds of this project, so that more is better; its median and range over round
 and, for networks with convolutions, in channels_last, which is its faster layout here (`--layout contiguous` takes the usual
 one). Work: ResNet-50 and BERT-base forward, and forward with the gradients of all parameters that train (BERT: six of twelve
 layers); whole updates of ConVIRT, MGCA and MedCLIP with ResNet-50 and BERT, from a batch in memory to new weights; the update
-of the default recipe. Tasks `reports-fixed`, `-longest`, `-packed` and `-kept` are updates of ConVIRT on sentences of the CSV
+of the default recipe. Tasks `reports-fixed`, `-fixed-kept`, `-longest`, `-packed` and `-kept` are updates of ConVIRT on sentences of the CSV
 that the variable REPORTS names, against the usual pipeline, which pads to 112 tokens and computes everything in each step.
 """
 

@@ -107,7 +107,7 @@ impl ProjectionHead {
 
 fn normalize(bn: Option<&BatchNorm2d>, x: Tensor<2>) -> Tensor<2> {
     match bn {
-        Some(bn) => bn.forward_rows(x),
+        Some(bn) => bn.forward_rows(x, false),
         None => x,
     }
 }

@@ -114,7 +114,7 @@ fn work(task: &str, batch: usize) -> Result<(Work, Value), Failure> {
             sizes["tokens"] = json!(if is_reports { FIXED } else { pairs[0].texts.tokens });
             sizes["vocabulary"] = json!(recipe.model.text.vocab_size());
             let mut model = recipe.model.init(&tracked);
-            if task == "reports-kept" {
+            if task.starts_with("reports-") && task.ends_with("kept") {
                 model.text_encoder = model.text_encoder.keeping(Arc::new(FrozenStates::in_memory(usize::MAX)));
                 // The first epoch fills the memory; what is measured are those that follow.
                 for batch in &pairs {
@@ -167,7 +167,7 @@ fn reports(form: &str, resolved: &Resolved, batch: usize) -> Result<Vec<PairBatc
     let batches = sentences.chunks_exact(batch).take(BATCHES).map(|ids| {
         let longest = ids.iter().map(Vec::len).max().unwrap_or(0);
         let ids: Vec<Vec<u32>> = match form {
-            "fixed" => ids.iter().map(|ids| longer(ids, FIXED)).collect(),
+            "fixed" | "fixed-kept" => ids.iter().map(|ids| longer(ids, FIXED)).collect(),
             "longest" => ids.iter().map(|ids| longer(ids, longest)).collect(),
             _ => ids.to_vec(),
         };

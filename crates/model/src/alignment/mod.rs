@@ -112,8 +112,8 @@ impl LocalHead {
     /// # Shapes
     /// `[R, D]` to `[R, E]`, one row per position.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let x = self.bn1.rectified_rows(apply(&self.conv1, x));
-        l2_normalize(self.bn2.forward_rows(apply(&self.conv2, x)))
+        let x = self.bn1.forward_rows(apply(&self.conv1, x), true);
+        l2_normalize(self.bn2.forward_rows(apply(&self.conv2, x), false))
     }
 
     /// The same for the positions of each sample.

@@ -72,22 +72,13 @@ impl BatchNorm2d {
         self.forward_with(x, None, false)
     }
 
-    /// Normalises each channel of rows and rectifies.
+    /// Normalises each channel of rows, and rectifies if asked to.
     ///
     /// # Shapes
     /// `[R, C]` to `[R, C]`.
-    pub fn rectified_rows(&self, x: Tensor<2>) -> Tensor<2> {
+    pub fn forward_rows(&self, x: Tensor<2>, rectify: bool) -> Tensor<2> {
         let [r, c] = x.dims();
-        self.forward_with(x.reshape([r, c, 1, 1]), None, true).reshape([r, c])
-    }
-
-    /// Normalises each channel of rows.
-    ///
-    /// # Shapes
-    /// `[R, C]` to `[R, C]`.
-    pub fn forward_rows(&self, x: Tensor<2>) -> Tensor<2> {
-        let [r, c] = x.dims();
-        self.forward_with(x.reshape([r, c, 1, 1]), None, false).reshape([r, c])
+        self.forward_with(x.reshape([r, c, 1, 1]), None, rectify).reshape([r, c])
     }
 
     /// Whether this layer normalises `x` by its own statistics.
